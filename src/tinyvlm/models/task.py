@@ -1,0 +1,55 @@
+"""A task is how a paper trains its network: what is drawn at random, which losses, which state.
+
+The network's `forward` is deterministic and knows no loss. Everything else that a training step needs stands in
+the paper's `Task`, in the same file, behind four calls that the trainer makes in this order:
+
+    task.before_step()                  # momentum twins move here
+    batch = task.prepare(batch, rng)    # masks, prefix lengths, hard-negative draws, frozen tokenizers; no gradient
+    terms = task(batch)                 # network + losses; the only call that DDP and compile wrap
+    (backward, optimiser)
+    task.after_step()                   # queues are filled here
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Batch = Mapping[str, Tensor]
+
+
+class Term(NamedTuple):
+    """One loss as a sum and the number of things summed, so that processes and micro-batches add up exactly.
+
+    `sum` is a differentiable scalar (weights of the paper included), `count` a scalar without gradient.
+    The trainer minimises `sum / count`, with `count` added over all processes.
+    """
+
+    sum: Tensor
+    count: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        return self.sum / self.count.clamp_min(1)
+
+
+class Task(nn.Module):
+    """Base class. A subclass holds its network as `self.model` and writes `forward`."""
+
+    model: nn.Module
+
+    @torch.no_grad()
+    def prepare(self, batch: Batch, rng: torch.Generator) -> Batch:
+        """Draw what the step needs. `rng` lives on the CPU: the same draws on every device."""
+        return batch
+
+    def forward(self, batch: Batch) -> dict[str, Term]:
+        """Losses by name, each a `Term`; the name is the equation's name in the paper."""
+        raise TypeError(f"{type(self).__name__} defines no losses: write forward(batch) -> dict[str, Term]")
+
+    def before_step(self) -> None:
+        """State that moves before the network runs (momentum twins)."""
+
+    def after_step(self) -> None:
+        """State that moves after the optimiser (feature queues, clipped temperatures)."""
