@@ -1,0 +1,40 @@
+"""Initial weights, as the papers' code draws them."""
+
+import torch
+from torch import nn
+
+from tinyvlm.layers import Attention, FeedForward, Stack
+
+
+@torch.no_grad()
+def init_xavier(blocks: Stack) -> None:
+    """ViT (official code): Xavier-uniform weights everywhere, feed-forward biases N(0, 1e-6), attention biases 0."""
+    for module in blocks.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        if isinstance(module, FeedForward):
+            for linear in (module.up, module.down):
+                if linear.bias is not None:
+                    nn.init.normal_(linear.bias, std=1e-6)
+
+
+@torch.no_grad()
+def init_by_width(blocks: Stack, width: int) -> None:
+    """CLIP (official code, text side): N(0, std) with std set by width D and depth L, biases 0.
+
+    q, k, v: D^-1/2; outputs of attention and feed-forward: D^-1/2 (2L)^-1/2; feed-forward input: (2D)^-1/2.
+    """
+    into, back = width**-0.5, width**-0.5 * (2 * len(blocks)) ** -0.5
+    for module in blocks.modules():
+        if isinstance(module, Attention):
+            stds = {module.q: into, module.k: into, module.v: into, module.out: back}
+        elif isinstance(module, FeedForward):
+            stds = {module.up: (2 * width) ** -0.5, module.down: back}
+        else:
+            continue
+        for linear, std in stds.items():
+            nn.init.normal_(linear.weight, std=std)
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)

@@ -1,0 +1,108 @@
+"""The Vision Transformer as a tower: pictures in, tokens out (Dosovitskiy et al. 2020, section 3.1, eqs. 1-4).
+
+ViT, CLIP, ALBEF, CoCa, GIT and PaLI share it; they differ in the class token, the norm before the blocks, biases, eps
+and the activation. Heads and poolers belong to the models.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from tinyvlm.config import Config
+from tinyvlm.encoders.blocks import transformer_block
+from tinyvlm.layers import PatchEmbedding, Positions, Stack
+
+
+@dataclass(frozen=True)
+class VisionConfig(Config):
+    """`hidden` is the feed-forward width; `norm_before` is CLIP's `ln_pre`; sizes in pixels."""
+
+    image_size: int = 224
+    patch: int = 16
+    channels: int = 3
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    hidden: int = 3072
+    activation: str = "gelu"
+    eps: float = 1e-6
+    class_token: bool = True
+    norm_before: bool = False
+    patch_bias: bool = True
+    qkv_bias: bool = True
+    position_std: float = 0.02
+    dropout: float = 0.0
+    drop: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch:
+            raise ValueError(
+                f"VisionConfig: image_size {self.image_size} is not a multiple of patch {self.patch}; change one of them"
+            )
+
+    @property
+    def tokens(self) -> int:
+        """Length of the output: patches, and one more for the class token."""
+        return (self.image_size // self.patch) ** 2 + self.class_token
+
+
+def normalise(image: UInt8[Tensor, "b c h w"], mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.5,)) -> Tensor:
+    """Pixels 0..255 as floats around 0: (x / 255 - mean) / std per channel; by default -1..1."""
+    if image.dtype != torch.uint8:
+        raise ValueError(f"image has dtype {image.dtype}; normalise takes uint8 pixels 0..255: convert it once, not twice")
+    shape = (1, -1, 1, 1)
+    offset = torch.tensor(mean, device=image.device).reshape(shape) * 255
+    factor = torch.tensor(std, device=image.device).reshape(shape) * 255
+    return (image - offset) / factor
+
+
+def check_images(image: Tensor, size: int, channels: int = 3) -> None:
+    """One sentence for a picture that a tower cannot take: shape, dtype, or raw 0-255 values."""
+    wanted = f"float [batch, {channels}, {size}, {size}], normalised to about -1..1"
+    if image.ndim != 4 or tuple(image.shape[1:]) != (channels, size, size):
+        raise ValueError(f"image has shape {list(image.shape)}; this model takes {wanted}: resize or crop it first")
+    if not image.is_floating_point():
+        raise ValueError(f"image has dtype {image.dtype}; this model takes {wanted}: call tinyvlm.encoders.normalise first")
+    # On a GPU reading the maximum would stall the stream at every step.
+    if image.device.type == "cpu" and not torch.compiler.is_compiling() and image.numel():
+        extreme = image.detach().abs().amax().item()
+        if not extreme <= 20:
+            raise ValueError(f"image holds values up to {extreme:.4g}; this model takes {wanted}: normalise it first")
+
+
+class VisionTransformer(nn.Module):
+    def __init__(self, config: VisionConfig):
+        super().__init__()
+        self.config, width = config, config.width
+        self.patches = PatchEmbedding(config.patch, width, config.channels, bias=config.patch_bias)
+        self.class_token = nn.Parameter(torch.zeros(width)) if config.class_token else None
+        self.positions = Positions(config.tokens, width, config.position_std)
+        self.dropout = nn.Dropout(config.dropout)
+        self.norm_before = nn.LayerNorm(width, config.eps) if config.norm_before else nn.Identity()
+        self.blocks = Stack(
+            transformer_block(
+                width,
+                config.heads,
+                config.hidden,
+                activation=config.activation,
+                eps=config.eps,
+                bias=config.qkv_bias,
+                dropout=config.dropout,
+                # Stochastic depth grows linearly with depth, from 0 to `drop`.
+                drop=config.drop * depth / max(config.layers - 1, 1),
+            )
+            for depth in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(width, config.eps)
+
+    def forward(self, image: Float[Tensor, "b channels size size"]) -> Float[Tensor, "b n width"]:
+        """Normalised output tokens; the class token, where there is one, is the first."""
+        check_images(image, self.config.image_size, self.config.channels)
+        x = self.patches(image)
+        if self.class_token is not None:
+            x = torch.cat([self.class_token.expand(len(x), 1, -1), x], dim=1)
+        x = self.norm_before(self.dropout(self.positions(x)))
+        return self.norm(self.blocks(x))

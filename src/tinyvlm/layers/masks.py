@@ -1,0 +1,61 @@
+"""Who may attend to whom: causal, prefix and padding rules merged in one place.
+
+One convention in the whole course: a boolean mask, **True = may attend**. PyTorch alone has three (boolean True =
+attend in `scaled_dot_product_attention`, True = ignore in `nn.MultiheadAttention`, additive -inf), and mixing them
+is the commonest silent bug in this field.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Rules of attention; a pair (query, key) is allowed when every rule allows it.
+
+    causal:  a query sees no later key. With a KV cache the queries are the *last* positions of the keys.
+    prefix:  the first `prefix[b]` keys are visible to every query all the same (prefix-LM; needs `causal`).
+    padding: [batch, keys], True = a real key.
+    allow:   any further rule, broadcastable to [batch, heads, queries, keys].
+    """
+
+    causal: bool = False
+    prefix: Int[Tensor, " batch"] | None = None
+    padding: Bool[Tensor, "batch keys"] | None = None
+    allow: Bool[Tensor, "..."] | None = None
+
+    @property
+    def only_causal(self) -> bool:
+        """Nothing but the triangle: attention can then take the kernel's own causal path, without a mask."""
+        return self.causal and self.prefix is None and self.padding is None and self.allow is None
+
+    def resolve(self, queries: int, keys: int, device: torch.device) -> Bool[Tensor, "..."] | None:
+        """The rules as one tensor broadcastable to [batch, heads, queries, keys]; None when all is allowed."""
+        parts: list[Tensor] = []
+        if self.causal:
+            key = torch.arange(keys, device=device)
+            query = torch.arange(keys - queries, keys, device=device)
+            seen = (key[None, :] <= query[:, None])[None, None]
+            if self.prefix is not None:
+                seen = seen | (key < self.prefix[:, None])[:, None, None, :]
+            parts.append(seen)
+        elif self.prefix is not None:
+            raise ValueError("Mask: a prefix loosens the causal rule, so it needs causal=True (or leave prefix out)")
+        if self.padding is not None:
+            if self.padding.shape[-1] != keys:
+                raise ValueError(
+                    f"Mask: padding covers {self.padding.shape[-1]} keys but there are {keys}; "
+                    "with a cache, pass the padding of all keys so far"
+                )
+            parts.append(self.padding[:, None, None, :])
+        if self.allow is not None:
+            parts.append(self.allow)
+        if not parts:
+            return None
+        allowed = parts[0]
+        for part in parts[1:]:
+            allowed = allowed & part
+        return allowed

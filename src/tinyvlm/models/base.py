@@ -1,0 +1,184 @@
+"""What every paper's model can do besides its forward pass: be named, counted, saved, loaded and shared.
+
+Files are those of the ecosystem: a folder with `config.json` and `model.safetensors` (never pickle). `from_pretrained`
+takes such a folder or a Hub id, ours or an official checkpoint of the same paper, which is recognised by its
+configuration and converted by `tinyvlm.interop`.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tinyvlm import __version__
+from tinyvlm.config import Config
+from tinyvlm.files import write_atomically, write_text
+
+State = dict[str, Tensor]
+Converter = Callable[[State, dict[str, Any]], tuple[State, dict[str, Any]]]
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model is, in the course's terms. Pages and tables are made from it."""
+
+    paper: str
+    arxiv: str
+    towers: str
+    fusion: str
+    objectives: tuple[str, ...]
+    frozen: str
+    output: str
+
+
+class PaperModel(nn.Module):
+    """Base class of the papers' models. Subclasses set `Config`, `CARD` and, where official weights exist, `FOREIGN`."""
+
+    Config: ClassVar[type[Config]]
+    CARD: ClassVar[Card]
+    # Official formats by the `model_type` of their config.json.
+    FOREIGN: ClassVar[Mapping[str, Converter]] = {}
+
+    def __init__(self, config: Any):
+        super().__init__()
+        self.config = config
+
+    @classmethod
+    def named(cls, size: str, **changes: Any) -> Self:
+        """A randomly initialised model of a named size, e.g. `CLIP.named("micro")` or `CLIP.named("ViT-B/32")`."""
+        return cls(cls.Config.named(size, **changes))
+
+    def count(self, trainable: bool | None = None) -> int:
+        """Number of parameters: all, or only the (un)trainable ones."""
+        return sum(p.numel() for p in self.parameters() if trainable is None or p.requires_grad == trainable)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write `model.safetensors` and `config.json`; existing files survive a failure. Returns the folder."""
+        folder = Path(folder)
+        state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        header = {"model_type": "tinyvlm", "model": type(self).__name__, "version": __version__}
+        write_atomically(folder / WEIGHTS, lambda path: save_file(state, path, metadata={"format": "pt"}))
+        write_text(folder / CONFIG, json.dumps({**header, "config": self.config.to_dict()}, indent=2) + "\n")
+        return folder
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, *, revision: str | None = None) -> Self:
+        """Load from a folder or a Hub id, on the CPU, in float32 and evaluation mode.
+
+        Raises FileNotFoundError (nothing there, or no network) and ValueError (damaged, foreign, or not fitting).
+        """
+        folder = Path(source) if Path(source).is_dir() else _download(str(source), revision)
+        config, state = _read(folder)
+        if config.get("model_type") != "tinyvlm":
+            return cls.from_foreign(state, config, str(source))
+        if config.get("model") != cls.__name__:
+            raise ValueError(f"{source} holds a {config.get('model')}, not a {cls.__name__}; load it with that class")
+        return cls._filled(state, config["config"], str(source))
+
+    @classmethod
+    def from_foreign(cls, state: State, config: dict[str, Any], source: str = "the given state") -> Self:
+        """A model out of an official checkpoint's tensors and configuration (its `model_type` says whose)."""
+        kind = config.get("model_type", "unknown")
+        if kind not in cls.FOREIGN:
+            known = ", ".join(["tinyvlm", *cls.FOREIGN])
+            raise ValueError(f"{source} is of type {kind!r}; {cls.__name__} can load {known}: choose such a checkpoint")
+        ours, values = cls.FOREIGN[kind](state, config)
+        return cls._filled(ours, values, source)
+
+    @classmethod
+    def _filled(cls, state: State, values: dict[str, Any], source: str) -> Self:
+        config = cls.Config.from_dict(values)
+        with torch.device("meta"):
+            model = cls(config)
+        expected = model.state_dict()
+        missing = sorted(set(expected) - set(state))
+        strangers = sorted(set(state) - set(expected))
+        wrong = [
+            f"{name} {list(state[name].shape)} instead of {list(expected[name].shape)}"
+            for name in expected
+            if name in state and state[name].shape != expected[name].shape
+        ]
+        problems = [
+            f"{label} {', '.join(names[:3])}{' and others' if len(names) > 3 else ''}"
+            for label, names in (("lacks", missing), ("has unknown", strangers), ("has shapes", wrong))
+            if names
+        ]
+        if problems:
+            raise ValueError(f"{source} does not fit {cls.__name__}: it {'; '.join(problems)}. Is it another model?")
+        model.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
+        for parameter in model.parameters():
+            parameter.requires_grad_(True)
+        return model.eval()
+
+    def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
+        """Upload weights, configuration and a model card to the Hub. Returns the address of the commit."""
+        import tempfile
+
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
+        api.create_repo(repository, private=private, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            write_text(Path(folder) / "README.md", self.model_card())
+            return str(api.upload_folder(repo_id=repository, folder_path=folder))
+
+    def model_card(self) -> str:
+        """The Hub's README for this model, made from `CARD` and the configuration."""
+        card = self.CARD
+        return (
+            f"---\nlibrary_name: tinyvlm\nlicense: apache-2.0\ntags: [vision-language, {type(self).__name__.lower()}]\n---\n\n"
+            f"# {type(self).__name__}, {self.count():,} parameters\n\n"
+            f"{card.paper} (arXiv {card.arxiv}). Towers: {card.towers}. Fusion: {card.fusion}. "
+            f"Objectives: {', '.join(card.objectives)}. Output: {card.output}.\n\n"
+            f"```python\nfrom tinyvlm.models import {type(self).__name__}\n"
+            f'model = {type(self).__name__}.from_pretrained("this repository")\n```\n\n'
+            f"Configuration:\n\n```json\n{json.dumps(self.config.to_dict(), indent=2)}\n```\n"
+        )
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], State]:
+    """config.json and all *.safetensors of a folder."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{folder} has no {CONFIG}; point to a folder written by save_pretrained") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{folder / CONFIG} is not JSON ({error}); fetch or save the checkpoint again") from error
+    shards = sorted(folder.glob("*.safetensors"))
+    if not shards:
+        raise FileNotFoundError(
+            f"{folder} has no *.safetensors; this course never unpickles: convert the checkpoint with its own library's "
+            "save_pretrained first"
+        )
+    state: State = {}
+    for shard in shards:
+        try:
+            state.update(load_file(shard))
+        except SafetensorError as error:
+            raise ValueError(f"{shard} is damaged or cut short ({error}); fetch or save the checkpoint again") from error
+    return config, state
+
+
+def _download(name: str, revision: str | None) -> Path:
+    """A Hub repository's configuration and weights in the local cache."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    remedy = "pass a folder written by save_pretrained, or go online once so that it lands in the local cache"
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"]))
+    except HFValidationError as error:
+        raise FileNotFoundError(f"{name} is neither a folder nor a Hub id: {remedy}") from error
+    except (LocalEntryNotFoundError, ConnectionError) as error:
+        raise FileNotFoundError(f"{name} is not in the local cache and the Hub cannot be reached: {remedy}") from error
+    except (HfHubHTTPError, OSError) as error:
+        raise FileNotFoundError(f"the Hub does not give {name} ({type(error).__name__}): {remedy}") from error
