@@ -1,4 +1,4 @@
-"""Refuse notebooks above 400 KiB: executed notebooks are kept in git, and every version of them stays in the history."""
+"""Refuse notebooks above 400 KiB: executed notebooks are kept in git, and each version stays in the history."""
 
 import sys
 from pathlib import Path
