@@ -1,8 +1,8 @@
 """Forced choice between the true caption and one with a single change: the table that runs through the course.
 
 For every image the model scores its true caption and a caption in which exactly one thing is different. Choosing the
-true one more often than half of the time means that the model knows that thing. Each kind of change keeps its own score,
-because retrieval rewards some of them and is blind to others.
+true one more often than half of the time means that the model knows that thing. Each kind of change keeps its own
+score, because retrieval rewards some of them and is blind to others.
 """
 
 import math
@@ -38,7 +38,8 @@ def forced_choice(
 
     true_scores, changed_scores: the model's score of each image with its true and with its changed caption, higher is
     better. admitted: True where the scene admits the change (a lone object has nothing to swap with); the others are
-    left out. Ties count one half, so constant scores give 0.5. ValueError if no scene is admitted or a counted score is NaN.
+    left out. Ties count one half, so constant scores give 0.5. ValueError if no scene is admitted or a counted score
+    is NaN.
     """
     if admitted is not None:
         keep = admitted.to(true_scores.device)
@@ -127,9 +128,10 @@ def contrast_table(
 ) -> ContrastTable:
     """The table for several models measured on the same scenes.
 
-    true_scores: {model: [scenes]}, each image with its true caption. changed_scores: {model: {change: [scenes]}}, with
-    the changed caption. admitted: {change: bool [scenes]}. changes: the columns in order; without it, the keys of
-    `admitted`. A change that no scene admits is left blank in every row. ValueError if a model lacks scores for a change.
+    true_scores: {model: [scenes]}, each image with its true caption. changed_scores: {model: {change: [scenes]}},
+    with the changed caption. admitted: {change: bool [scenes]}. changes: the columns in order; without it, the keys
+    of `admitted`. A change that no scene admits is left blank in every row. ValueError if a model lacks scores for a
+    change.
     """
     columns = tuple(admitted if changes is None else changes)
     unknown = [change for change in columns if change not in admitted]

@@ -27,8 +27,8 @@ def bootstrap_interval(
     """Percentile bootstrap interval for the mean of `values`.
 
     values: one number per example, for instance hits (0 or 1) of a retrieval, any shape. level: share of resampled
-    means inside the interval, in (0, 1). The same seed gives the same interval. ValueError for fewer than two values, values
-    that are not finite, or a level or number of resamples out of range.
+    means inside the interval, in (0, 1). The same seed gives the same interval. ValueError for fewer than two values,
+    values that are not finite, or a level or number of resamples out of range.
     """
     array = values.detach().cpu().double().numpy() if isinstance(values, Tensor) else values
     data = np.asarray(array, dtype=np.float64).reshape(-1)
