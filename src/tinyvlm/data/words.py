@@ -124,15 +124,18 @@ KOREAN: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 
+def check_language(language: str) -> None:
+    """Raises ValueError, naming the languages there are, for one that the world does not have."""
+    if language not in LANGUAGES:
+        raise ValueError(f"unknown language {language!r}: the emoji world has {', '.join(LANGUAGES)}; choose one")
+
+
 def word(term: str, language: str = "en") -> str:
     """The citation form of `term` (an English key of `WORDS`) in `language`.
 
     Raises ValueError for a term or a language the world does not have.
     """
-    if language not in LANGUAGES:
-        raise ValueError(
-            f"unknown language {language!r}: the emoji world has {', '.join(LANGUAGES)}; choose one of them"
-        )
+    check_language(language)
     if term not in WORDS:
         raise ValueError(f"unknown term {term!r}: choose one of {', '.join(WORDS)}")
     return WORDS[term][language]
