@@ -1,0 +1,60 @@
+"""Measurements that every week takes in the same way: retrieval, and the table of single changes (the red thread).
+
+They know no model: a week hands in functions that embed or score. Pictures and captions come from a `World`.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tinyvlm.data.changes import CHANGES
+from tinyvlm.data.world import World
+from tinyvlm.metrics.contrasts import Contrast, forced_choice
+from tinyvlm.metrics.retrieval import recall_at_k
+
+# (image uint8 [b, 3, s, s], text [b, n], mask [b, n]) -> score [b]: how well each caption fits its own picture.
+Score = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+WAYS = ("image to text", "text to image")
+
+
+def _chunks(indices: np.ndarray, size: int) -> list[np.ndarray]:
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
+
+
+@torch.inference_mode()
+def retrieval(
+    similarity: Callable[[dict[str, Tensor]], Tensor], world: World, scenes: int = 512
+) -> dict[str, float]:
+    """Recall@1 and @5, both ways, among `scenes` scenes of `world` whose captions all differ.
+
+    `similarity(batch)` returns the [images, texts] matrix of a batch that holds all of them. Chance is k / scenes.
+    """
+    scores = similarity(world.batch(world.unique(scenes)))
+    found = {k: recall_at_k(scores, k) for k in (1, 5)}
+    return {f"{way} R@{k}": getattr(recall, way.replace(" ", "_")) for way in WAYS for k, recall in found.items()}
+
+
+@torch.inference_mode()
+def single_changes(
+    score: Score, world: World, scenes: int = 1024, changes: Sequence[str] = CHANGES, chunk: int = 256
+) -> dict[str, Contrast]:
+    """Forced choice between the true caption and one with a single thing changed; each kind of change by itself.
+
+    Only scenes that admit a change count for it (a swap needs two objects). Chance is 0.5, a tie counts half.
+    """
+    table: dict[str, Contrast] = {}
+    for change in changes:
+        true, other, admitted = [], [], []
+        for part in _chunks(np.arange(scenes), chunk):
+            batch = world.batch(part, negatives=(change,))
+            true.append(score(batch["image"], batch["text"], batch["text_mask"]))
+            other.append(score(batch["image"], batch["negatives"][:, 0], batch["negatives_text_mask"][:, 0]))
+            admitted.append(batch["negatives_mask"][:, 0])
+        keep = torch.cat(admitted)
+        if keep.any():
+            table[change] = forced_choice(torch.cat(true).cpu(), torch.cat(other).cpu(), keep.cpu())
+    return table
