@@ -1,0 +1,131 @@
+"""Builds the site: Jupyter Book with warnings as errors, then the search index, into one folder, at once or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from coursekit.consistency import problems
+from coursekit.load import load_course
+from coursekit.receipts import proofs
+
+Say = Callable[[str], None]
+
+_PERCENT = re.compile(r"(reading sources|writing output|copying images)\.\.\. \[ *(\d+)%\]")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+FRONT_DOOR = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta http-equiv="refresh" content="0; url=book/index.html"><link rel="icon" href="_static/favicon.svg"></head>
+<body><main><p><a href="book/index.html">{title}</a></p></main></body></html>
+"""
+
+
+class BuildError(RuntimeError):
+    """The site was not built; an older one, if any, still stands."""
+
+
+def build_site(root: Path, output: Path | None = None, *, publish: bool = False, say: Say = print) -> Path:
+    """Builds the site of the repository at `root` into `output` (default `_build/html`) and returns that folder.
+
+    The new site replaces the old one only when every step passed. `publish` also refuses stale receipts.
+    `say` gets a line at every step. Raises `CourseError` or `BuildError`.
+    """
+    started = time.monotonic()
+    course = load_course(root)
+    if found := problems(root, course):
+        raise BuildError("\n".join(found))
+    if publish:
+        refuse_stale(root, say)
+    output = (output or root / "_build" / "html").resolve()
+    stage = output.parent / f".{output.name}.new"
+    shutil.rmtree(stage, ignore_errors=True)
+    stage.mkdir(parents=True)
+    try:
+        say("1/3 pages")
+        html = _run_jupyter_book(root, stage, say)
+        say("2/3 search index")
+        _finish_files(html, course.book.title)
+        _index_words(html)
+        say("3/3 putting the new site in place")
+        _swap(html, output)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    say(f"built in {time.monotonic() - started:.0f} s: {output}")
+    return output
+
+
+def refuse_stale(root: Path, say: Say = print) -> None:
+    """BuildError when a chapter's receipt is missing or stale: a site is published with numbers that hold."""
+    found = proofs(root, load_course(root))
+    bad = [proof for proof in found if proof.state in ("stale", "none")]
+    for proof in found:
+        say(f"week {proof.week.week}: {proof.state}")
+    if bad:
+        lines = [
+            f"Week {p.week.week} cannot be published: its receipt is {'missing' if p.state == 'none' else 'stale'}; "
+            f"run `make week N={p.week.week}` and commit the notebook with its receipt."
+            for p in bad
+        ]
+        raise BuildError("\n".join(lines))
+
+
+def _run_jupyter_book(root: Path, stage: Path, say: Say) -> Path:
+    command = [
+        sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(root),
+        "--path-output", str(stage), "-W", "-n", "--keep-going", "--all",
+    ]  # fmt: skip
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"}
+    process = subprocess.Popen(
+        command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    shown = (None, -1)
+    for raw in process.stdout:
+        line = _COLOUR.sub("", raw.replace("\r", "\n")).strip()
+        lines.append(line)
+        if match := _PERCENT.search(line):
+            part, percent = match[1], int(match[2])
+            if (part, percent // 25) != shown:
+                shown = (part, percent // 25)
+                say(f"    {part} {percent} %")
+    html = stage / "_build" / "html"
+    if process.wait() != 0 or not (html / "book" / "index.html").is_file():
+        told = [line for line in lines if re.search(r"(WARNING|ERROR|CRITICAL): |[Ee]xception|course\.yml:", line)]
+        raise BuildError("The pages could not be built; nothing was replaced.\n" + "\n".join(told or lines[-30:]))
+    return html
+
+
+def _finish_files(html: Path, title: str) -> None:
+    """A front door that browsers and readers understand, and no icon script where the icon fonts suffice."""
+    (html / "index.html").write_text(FRONT_DOOR.format(title=title), encoding="utf-8")
+    (html / ".nojekyll").touch()  # folders that start with an underscore are part of this site
+    (html / "_static" / "scripts" / "fontawesome.js").write_text("/* icons come from the web fonts */\n")
+    shutil.rmtree(html / "reports", ignore_errors=True)
+
+
+def _index_words(html: Path) -> None:
+    command = [
+        sys.executable, "-m", "pagefind", "--site", str(html), "--glob", "{book,notebooks}/**/*.html",
+        "--root-selector", "article.bd-article", "--exclude-selectors", ".headerlink, .talk-note, script, style",
+        "--force-language", "en",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0 or not (html / "pagefind" / "pagefind.js").is_file():
+        raise BuildError(f"The search index could not be made; nothing was replaced.\n{done.stdout}{done.stderr}")
+
+
+def _swap(new: Path, output: Path) -> None:
+    old = output.parent / f".{output.name}.old"
+    shutil.rmtree(old, ignore_errors=True)
+    if output.exists():
+        output.rename(old)
+    new.rename(output)
+    shutil.rmtree(old, ignore_errors=True)
