@@ -17,8 +17,10 @@ from tinyvlm.data.words import LANGUAGES, WORDS
 # A piece is a word or one sign, with the space before it. No piece reaches across a space, on which
 # `CourseTokenizer.ids` relies.
 PIECES = r" ?[\p{L}\p{M}\p{N}]+| ?[^\s\p{L}\p{M}\p{N}]|\s"
-# How often a sentence is shown: full sentences in the two languages that have them must come out short.
-WEIGHTS = {"template": 12, "noun": 24, "name": 1, "keywords": 1}
+# How often a noun is shown. Korean comes first after English, because it too makes full sentences; there a noun has
+# particles behind it, so that it must be learnt by merges and cannot simply be added whole.
+NOUN_WEIGHT = {"ko": 300}
+OTHER_NOUN_WEIGHT = 24
 EXTRA_ENGLISH = (  # words that later views and interleaved episodes use beside the templates
     "a an the is are was not in of to from with at on over under between and or but it this that there here no yes "
     "what where how many which who whose color colour side same different more less fewer than true false maybe "
@@ -62,16 +64,15 @@ def corpus(table: EmojiTable, templates: dict[str, list[str]]) -> Iterator[str]:
     """The training text, weighted by repetition."""
     for language in LANGUAGES:
         for word in [words[language] for words in WORDS.values()]:
-            yield from [" " + word] * WEIGHTS["noun"]
+            yield from [" " + word] * NOUN_WEIGHT.get(language, OTHER_NOUN_WEIGHT)
         for word in table.names(language):
-            yield from [" " + word] * WEIGHTS["noun"]
+            yield from [" " + word] * NOUN_WEIGHT.get(language, OTHER_NOUN_WEIGHT)
         for one in table.nouns:
             yield " " + " ".join(one.keywords[language])
         for one in table.emoji:
             yield " " + one.names[language]
-        repeats = WEIGHTS["template"] if language == "ko" else 1
         for text in templates[language]:
-            yield from [" " + text] * repeats
+            yield " " + text
 
 
 def train(folder: Path) -> str:
