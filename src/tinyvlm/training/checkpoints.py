@@ -11,13 +11,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from tinyvlm.training.files import explained, first_line, sync
 
 FORMAT = 1
 NAME = re.compile(r"^(\d+)-step-(\d+)$")
@@ -103,7 +104,7 @@ class Checkpoints:
             known = state["format"] == FORMAT and isinstance(state["step"], int)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise ValueError(
-                f"Checkpoint {path} is damaged or not one of ours ({_first_line(error)}): delete this folder to go on "
+                f"Checkpoint {path} is damaged or not one of ours ({first_line(error)}): delete this folder to go on "
                 "from the one before it."
             ) from None
         if not known:
@@ -118,34 +119,6 @@ class Checkpoints:
                 "folder=, or pass resume=False to start over."
             )
         return tensors, state
-
-
-@contextmanager
-def explained(what: str, more: str = "") -> Iterator[None]:
-    """Turn an error of the file system into one sentence with the remedy."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, SafetensorError) as error:  # safetensors wraps the errors of its own writes
-        reason = getattr(error, "strerror", None) or _first_line(error)
-        message = (
-            f"{what} cannot be written ({reason[:1].lower()}{reason[1:]}): free space there, or choose a folder= that "
-            f"can be written{'; ' + more if more else ''}."
-        )
-        kind = type(error) if isinstance(error, OSError) else OSError
-        raise kind(message) from error
-
-
-def sync(path: Path) -> None:
-    """Wait until `path` is on the disk. Directories cannot be synced on Windows."""
-    if os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def first_difference(there: Any, here: Any, name: str = "") -> str:
@@ -189,7 +162,3 @@ def load_optimisers(optimisers: list[torch.optim.Optimizer], rows: Mapping[str, 
 def _serial(path: Path) -> int:
     match = NAME.match(path.name)
     return int(match.group(1)) if match else 0
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

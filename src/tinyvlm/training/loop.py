@@ -17,7 +17,8 @@ from tinyvlm.models.task import Task
 from tinyvlm.training import hardware
 from tinyvlm.training.averages import WeightAverage
 from tinyvlm.training.batches import batches, size
-from tinyvlm.training.checkpoints import Checkpoints, explained, load_optimisers, optimiser_tensors
+from tinyvlm.training.checkpoints import Checkpoints, load_optimisers, optimiser_tensors
+from tinyvlm.training.files import explained
 from tinyvlm.training.history import History, Log, Pending, Record
 from tinyvlm.training.interrupt import Interrupt
 from tinyvlm.training.progress import make
