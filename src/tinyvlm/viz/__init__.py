@@ -1,0 +1,21 @@
+"""Figures of the chapters. Each function returns a Figure that carries its own alt text; none touches pyplot.
+
+A Figure that is the last value of a notebook cell displays itself, as a small picture with that alt text.
+"""
+
+from tinyvlm.viz.charts import contrasts_chart, per_seed_plot, similarity_heatmap, training_curves
+from tinyvlm.viz.figure import Figure, describe, show
+from tinyvlm.viz.images import attention_overlay, image_grid, ranks_strip
+
+__all__ = [
+    "Figure",
+    "attention_overlay",
+    "contrasts_chart",
+    "describe",
+    "image_grid",
+    "per_seed_plot",
+    "ranks_strip",
+    "show",
+    "similarity_heatmap",
+    "training_curves",
+]
