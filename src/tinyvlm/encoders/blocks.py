@@ -23,9 +23,9 @@ def transformer_block(
 
     `bias` is that of q, k and v; `dropout` follows every dense layer but those three; `drop` is stochastic depth.
     """
-    attention: nn.Module = Attention(width, heads, q_bias=bias, k_bias=bias, v_bias=bias, dropout=dropout)
+    attention: nn.Module = Attention(width, heads, q_bias=bias, k_bias=bias, v_bias=bias)
     mlp: nn.Module = FeedForward(width, hidden, activation, dropout=dropout)
     return Block(
-        attention=Residual(nn.LayerNorm(width, eps), attention, placement=placement, drop=drop),
-        mlp=Residual(nn.LayerNorm(width, eps), mlp, placement=placement, drop=drop),
+        attention=Residual(nn.LayerNorm(width, eps), attention, placement=placement, drop=drop, dropout=dropout),
+        mlp=Residual(nn.LayerNorm(width, eps), mlp, placement=placement, drop=drop, dropout=dropout),
     )

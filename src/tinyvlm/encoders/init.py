@@ -14,6 +14,8 @@ def init_xavier(blocks: Stack) -> None:
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+    # Afterwards: `modules` visits a feed-forward before its two linears, which would set these back to 0.
+    for module in blocks.modules():
         if isinstance(module, FeedForward):
             for linear in (module.up, module.down):
                 if linear.bias is not None:

@@ -39,11 +39,12 @@ def reference_attention(
     if allowed is None:
         weights = logits.softmax(-1)
     else:
-        # A row of -inf has no softmax (0/0): shift by a finite maximum, exponentiate, divide by at least 1e-30.
+        # A row of -inf has no softmax (0/0): shift by a finite maximum, exponentiate, divide by at least 1, which no
+        # other row falls below, as its maximum contributes exp(0).
         logits = logits.masked_fill(~allowed, -torch.inf)
         shift = logits.amax(-1, keepdim=True).clamp_min(torch.finfo(logits.dtype).min).detach()
         exponentials = (logits - shift).exp()
-        weights = exponentials / exponentials.sum(-1, keepdim=True).clamp_min(1e-30)
+        weights = exponentials / exponentials.sum(-1, keepdim=True).clamp_min(1.0)
     return weights @ v, weights
 
 
@@ -156,10 +157,11 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
     if not modules:
         raise ValueError(f"record_attention: {type(model).__name__} holds no Attention; hand in a model that has one")
     maps: dict[str, list[Tensor]] = {name: [] for name in modules}
+    before = {name: module.recorder for name, module in modules.items()}
     try:
         for name, module in modules.items():
             module.recorder = maps[name].append
         yield maps
     finally:
-        for module in modules.values():
-            module.recorder = None
+        for name, module in modules.items():
+            module.recorder = before[name]

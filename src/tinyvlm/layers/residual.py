@@ -23,6 +23,7 @@ class Residual(nn.Module):
         gate: multiply the branch by tanh(alpha), alpha a learned scalar that starts at 0 (Flamingo).
         scale: LayerScale, a learned vector that starts at this value (BEiT: 0.1).
         drop: stochastic depth, the chance that a sample skips the branch in training.
+        dropout: on the branch's output, in training (Vaswani et al. 2017, section 5.4).
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Residual(nn.Module):
         gate: bool = False,
         scale: float | None = None,
         drop: float = 0.0,
+        dropout: float = 0.0,
     ):
         super().__init__()
         if placement not in ("pre", "post"):
@@ -41,6 +43,7 @@ class Residual(nn.Module):
         if not 0.0 <= drop < 1.0:
             raise ValueError(f"Residual: drop is {drop}; it is a probability in [0, 1)")
         self.norm, self.branch, self.placement, self.drop = norm, branch, placement, drop
+        self.dropout = nn.Dropout(dropout)
         self.gate = nn.Parameter(torch.zeros(())) if gate else None
         weight = getattr(norm, "weight", None)
         if scale is not None and weight is None:
@@ -49,7 +52,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Float[Tensor, "b n w"], **inputs: object) -> Float[Tensor, "b n w"]:
         pre = self.placement == "pre"
-        y = self.branch(self.norm(x) if pre else x, **inputs)
+        y = self.dropout(self.branch(self.norm(x) if pre else x, **inputs))
         if self.scale is not None:
             y = self.scale * y
         if self.gate is not None:

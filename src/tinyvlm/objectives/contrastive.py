@@ -29,8 +29,9 @@ class _AllGather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        gradient = gradient.contiguous()
-        dist.all_reduce(gradient)  # gloo has no reduce_scatter
+        # A copy, because autograd may hand the same tensor to other branches; gloo has no reduce_scatter.
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(gradient)
         first = dist.get_rank() * ctx.count
         return gradient[first : first + ctx.count]
 
