@@ -1,4 +1,4 @@
-"""The two Debian data sources of the emoji world: the list of emoji (unicode-data) and their names (unicode-cldr-core)."""
+"""Two Debian packages as the emoji world reads them: the list of emoji (unicode-data), names (unicode-cldr-core)."""
 
 from __future__ import annotations
 

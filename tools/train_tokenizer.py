@@ -98,12 +98,16 @@ def train(folder: Path) -> str:
     text = [line for line in corpus(table, templates)]
     # English words have their entries already; counting them would spend merges on their parts.
     counts = Counter(
-        piece for line in text for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(unicodedata.normalize("NFC", line))
+        piece
+        for line in text
+        for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(unicodedata.normalize("NFC", line))
     )
     merges_for = VOCABULARY - len(RESERVED) - len(whole)
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.Split("\n", "removed")
-    trainer = trainers.BpeTrainer(vocab_size=merges_for, initial_alphabet=alphabet, show_progress=False, min_frequency=1)
+    trainer = trainers.BpeTrainer(
+        vocab_size=merges_for, initial_alphabet=alphabet, show_progress=False, min_frequency=1
+    )
     learner.train_from_iterator(
         ("\n".join([piece] * count) for piece, count in sorted(counts.items()) if piece not in english), trainer
     )

@@ -85,11 +85,10 @@ class CourseTokenizer:
         # Splitting at spaces is exact: no token reaches across one, as the pre-tokenizer starts a piece at each.
         if len(self._words) >= _WORDS_KEPT:
             self._words.clear()
-        return tuple(self.backend.encode(" " + word, add_special_tokens=False).ids)
+        space = "" if word.startswith(RESERVED) else " "  # a space of its own before <image> would be a token
+        return tuple(self.backend.encode(space + word, add_special_tokens=False).ids)
 
-    def encode(
-        self, texts: Sequence[str], length: int, truncate: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode(self, texts: Sequence[str], length: int, truncate: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         """Texts as rows "BOS text EOS PAD …".
 
         Returns ids int64 [B,length] and mask bool [B,length], True for every token but PAD. Raises ValueError for a
@@ -117,8 +116,9 @@ class CourseTokenizer:
         return ids, mask
 
     def decode(self, ids: torch.Tensor | Iterable[int]) -> str:
-        """The text of one row of ids, without PAD, CLS, SEP, MASK, BOS and EOS; other reserved tokens are written out.
+        """The text of one row of ids, without PAD, CLS, SEP, MASK, BOS and EOS.
 
+        Other reserved tokens are written out, with a space before them whether the text had one or not.
         Raises ValueError for an id outside the vocabulary or a tensor that is not one row.
         """
         if isinstance(ids, torch.Tensor):
@@ -129,7 +129,14 @@ class CourseTokenizer:
         wrong = [i for i in kept if not 0 <= i < self.vocab_size]
         if wrong:
             raise ValueError(f"id {wrong[0]} is outside the vocabulary: ids run from 0 to {self.vocab_size - 1}")
-        return self.backend.decode(kept, skip_special_tokens=False).removeprefix(" ")
+        text, run = "", []
+        for i in kept:
+            if i >= len(RESERVED):
+                run.append(i)
+                continue
+            text += self.backend.decode(run, skip_special_tokens=False) + " " + RESERVED[i]
+            run = []
+        return (text + self.backend.decode(run, skip_special_tokens=False)).removeprefix(" ")
 
 
 @lru_cache(maxsize=4)

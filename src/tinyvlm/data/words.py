@@ -12,14 +12,14 @@ LANGUAGES: tuple[str, ...] = ("en", "ko", "ja", "zh", "es", "fr", "de", "ru", "a
 # Plates: saturated, apart in hue or lightness for any pair. The first four are the furthest apart, as scenes
 # with `plates=4` use these.
 _PLATE_RGB = {
-    "red": (220, 50, 47),
+    "red": (214, 40, 42),
     "blue": (38, 92, 214),
     "green": (40, 158, 72),
     "yellow": (247, 206, 30),
     "purple": (140, 66, 178),
-    "orange": (243, 128, 28),
+    "orange": (241, 122, 26),
     "cyan": (36, 196, 214),
-    "grey": (112, 117, 124),
+    "grey": (90, 94, 102),
 }
 
 # Backgrounds: pale, so that no background is mistaken for a plate; their names are used for nothing else.
