@@ -1,0 +1,65 @@
+"""A claim, written down before the runs, and its verdict: a paired Student-t interval over seeds (Student 1908)."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+Metrics = Mapping[str, float]
+
+KINDS = ("headline", "direction")
+HELD, NOT_HELD, UNDECIDED = "held", "not held at this scale", "undecided"
+
+# Upper 97.5 % points of Student's t for 1 to 30 degrees of freedom; any table of the distribution has them.
+_T = (
+    *(12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281),
+    *(2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860),
+    *(2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484, 2.0452, 2.0423),
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement about arms of an experiment that runs can hold against.
+
+    difference: from the metrics of each arm, all of one seed, the number that should lie above `margin`.
+    metric: what is compared: the name of a metric, or words for what `value` or `difference` computes.
+    value: one arm's own number for tables (None: the metric called `metric`, where an arm has it).
+    kind: a week has one headline; a direction is reported without more seeds than the first ones.
+    """
+
+    id: str
+    week: int
+    kind: str
+    statement: str
+    metric: str
+    arms: Sequence[str]
+    difference: Callable[[dict[str, Metrics]], float]
+    margin: float = 0.0
+    value: Callable[[Metrics], float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"Claim {self.id!r} is of kind {self.kind!r}: choose {' or '.join(KINDS)}.")
+        if not self.arms:
+            raise ValueError(f"Claim {self.id!r} names no arm: a claim compares at least one.")
+
+
+def interval(differences: Sequence[float]) -> tuple[float, float] | None:
+    """95 % interval of the mean of paired differences, one per seed: mean ± t(n-1) s / sqrt(n). None below 2 seeds."""
+    n = len(differences)
+    if n < 2:
+        return None
+    if n - 1 > len(_T):
+        raise ValueError(f"{n} seeds are more than the {len(_T) + 1} that the table of Student's t reaches: use fewer.")
+    mean = math.fsum(differences) / n
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in differences) / (n - 1))
+    half = _T[n - 2] * spread / math.sqrt(n)
+    return mean - half, mean + half
+
+
+def verdict(differences: Sequence[float], margin: float = 0.0) -> str:
+    """Held when the whole interval lies above `margin`, not held when below, else undecided."""
+    bounds = interval(differences)
+    if bounds is None or bounds[0] <= margin <= bounds[1]:
+        return UNDECIDED
+    return HELD if bounds[0] > margin else NOT_HELD
