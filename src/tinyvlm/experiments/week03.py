@@ -5,6 +5,7 @@ hundreds, and tells a caption with another object, colour, background or count f
 or two colours have merely changed places it is close to guessing.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -48,6 +49,14 @@ BUDGETS = {
     "cpu": Budget("micro", batch=128, steps=1300, swap_steps=1100, comparison_samples=40_000, gallery=512, changes=1024),
     "gpu": Budget("small", batch=512, steps=6000, swap_steps=6000, comparison_samples=400_000, gallery=512, changes=2048),
 }
+
+
+def budget(preset: str) -> Budget:
+    """The preset's budget; TINYVLM_SIZE in the environment asks for another model size."""
+    chosen = BUDGETS[preset]
+    size = os.environ.get("TINYVLM_SIZE") or chosen.size
+    CLIP.Config.named(size)  # refuses a size that does not exist, with the list of those that do
+    return replace(chosen, size=size)
 
 
 def recipe(world: World, steps: int, batch: int, negatives: tuple[str, ...] = (), lr: float = 1e-3) -> list[Stage]:

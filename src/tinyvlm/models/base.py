@@ -5,6 +5,7 @@ takes such a folder or a Hub id, ours or an official checkpoint of the same pape
 configuration and converted by `tinyvlm.interop`.
 """
 
+import errno
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from tinyvlm import __version__
 from tinyvlm.config import Config
-from tinyvlm.files import write_atomically, write_text
+from tinyvlm.files import write_text, write_together
 
 State = dict[str, Tensor]
 Converter = Callable[[State, dict[str, Any]], tuple[State, dict[str, Any]]]
@@ -37,6 +38,15 @@ class Card:
     objectives: tuple[str, ...]
     frozen: str
     output: str
+
+
+def compare(*models: "type[PaperModel]") -> str:
+    """The models' cards side by side as a Markdown table: what changed from one week to the next."""
+    lines = [["", *(model.__name__ for model in models)], ["---"] * (len(models) + 1)]
+    for row in ("towers", "fusion", "objectives", "frozen", "output"):
+        values = [getattr(model.CARD, row) for model in models]
+        lines.append([row, *(value if isinstance(value, str) else ", ".join(value) for value in values)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 class PaperModel(nn.Module):
@@ -65,8 +75,8 @@ class PaperModel(nn.Module):
         folder = Path(folder)
         state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         header = {"model_type": "tinyvlm", "model": type(self).__name__, "version": __version__}
-        write_atomically(folder / WEIGHTS, lambda path: save_file(state, path, metadata={"format": "pt"}))
-        write_text(folder / CONFIG, json.dumps({**header, "config": self.config.to_dict()}, indent=2) + "\n")
+        text = json.dumps({**header, "config": self.config.to_dict()}, indent=2) + "\n"
+        write_together({folder / WEIGHTS: lambda path: _save(state, path), folder / CONFIG: lambda path: path.write_text(text)})
         return folder
 
     @classmethod
@@ -81,6 +91,8 @@ class PaperModel(nn.Module):
             return cls.from_foreign(state, config, str(source))
         if config.get("model") != cls.__name__:
             raise ValueError(f"{source} holds a {config.get('model')}, not a {cls.__name__}; load it with that class")
+        if not isinstance(config.get("config"), dict):
+            raise ValueError(f"{Path(folder) / CONFIG} lacks the model's configuration; save the checkpoint again")
         return cls._filled(state, config["config"], str(source))
 
     @classmethod
@@ -90,7 +102,10 @@ class PaperModel(nn.Module):
         if kind not in cls.FOREIGN:
             known = ", ".join(["tinyvlm", *cls.FOREIGN])
             raise ValueError(f"{source} is of type {kind!r}; {cls.__name__} can load {known}: choose such a checkpoint")
-        ours, values = cls.FOREIGN[kind](state, config)
+        try:
+            ours, values = cls.FOREIGN[kind](state, config)
+        except KeyError as error:
+            raise ValueError(f"{source} is no whole {kind!r} checkpoint: it lacks {error}; fetch it again") from error
         return cls._filled(ours, values, source)
 
     @classmethod
@@ -145,14 +160,23 @@ class PaperModel(nn.Module):
         )
 
 
+def _save(state: State, path: Path) -> None:
+    try:
+        save_file(state, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # what this library makes of a full disk
+        raise OSError(errno.EIO, str(error)) from error
+
+
 def _read(folder: Path) -> tuple[dict[str, Any], State]:
     """config.json and all *.safetensors of a folder."""
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{folder} has no {CONFIG}; point to a folder written by save_pretrained") from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{folder / CONFIG} is not JSON ({error}); fetch or save the checkpoint again") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{folder / CONFIG} holds no JSON object; fetch or save the checkpoint again")
     shards = sorted(folder.glob("*.safetensors"))
     if not shards:
         raise FileNotFoundError(
