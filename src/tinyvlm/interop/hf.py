@@ -5,6 +5,7 @@ Only what differs is written down: names, a few shapes, and the configuration's 
 
 from typing import Any
 
+from tinyvlm.interop.fields import require, side
 from tinyvlm.interop.renaming import Renaming, State
 
 Values = dict[str, Any]
@@ -100,31 +101,44 @@ def vit_from_hf(state: State, config: Values) -> tuple[State, Values]:
     value = {**VIT_DEFAULTS, **config}
     tower = {
         **_tower(config, VIT_DEFAULTS),
-        "image_size": value["image_size"],
-        "patch": value["patch_size"],
+        "image_size": side(value["image_size"], "image_size"),
+        "patch": side(value["patch_size"], "patch_size"),
         "channels": value.get("num_channels", 3),
         "qkv_bias": value.get("qkv_bias", True),
     }
     representation = ours["representation.0.weight"].shape[0] if "representation.0.weight" in ours else None
+    if representation and value.get("pooler_act", "tanh") != "tanh":
+        raise ValueError(f"checkpoint pools with {value['pooler_act']!r}; the core's representation layer knows tanh")
     classes = ours["head.weight"].shape[0] if "head.weight" in ours else 0
     return ours, {"tower": tower, "classes": classes, "representation": representation}
 
 
 def vit_to_hf(state: State, config: Values) -> tuple[State, Values]:
-    """Ours as `ViTForImageClassification` writes it to files."""
+    """Ours as `ViTForImageClassification` writes it to files; without a head, as `ViTModel` does.
+
+    ValueError for a configuration that neither can express.
+    """
+    tower, classes, representation = config["tower"], config["classes"], config["representation"]
+    require(
+        config["pool"] == "first" and tower["class_token"] and tower["patch_bias"] and not tower["norm_before"],
+        "transformers' ViT",
+        "a class token that is read out, a patch bias and no norm before the blocks",
+    )
+    require(not (classes and representation), "transformers' ViT", "a tanh layer or a classifier, not both")
     theirs = VIT_FILE.to_theirs(state)
     theirs["vit.embeddings.cls_token"] = theirs["vit.embeddings.cls_token"].reshape(1, 1, -1)
     theirs["vit.embeddings.position_embeddings"] = theirs["vit.embeddings.position_embeddings"].unsqueeze(0)
-    tower = config["tower"]
+    if not classes:
+        theirs = {name.removeprefix("vit."): value for name, value in theirs.items()}
     return theirs, {
         "model_type": "vit",
-        "architectures": ["ViTForImageClassification"],
+        "architectures": ["ViTForImageClassification" if classes else "ViTModel"],
         **_tower_to_hf(tower),
         "image_size": tower["image_size"],
         "patch_size": tower["patch"],
         "num_channels": tower["channels"],
         "qkv_bias": tower["qkv_bias"],
-        "num_labels": config["classes"],
+        **({"num_labels": classes} if classes else {"pooler_output_size": representation}),
     }
 
 
@@ -149,8 +163,8 @@ def clip_from_hf(state: State, config: Values) -> tuple[State, Values]:
     return CLIP_NAMES.to_ours(state), {
         "vision": {
             **_tower(vision, CLIP_VISION_DEFAULTS),
-            "image_size": sizes["image_size"],
-            "patch": sizes["patch_size"],
+            "image_size": side(sizes["image_size"], "image_size"),
+            "patch": side(sizes["patch_size"], "patch_size"),
             "channels": sizes.get("num_channels", 3),
             "norm_before": True,
             "patch_bias": False,
@@ -168,13 +182,16 @@ def clip_from_hf(state: State, config: Values) -> tuple[State, Values]:
 def clip_to_hf(state: State, config: Values) -> tuple[State, Values]:
     """Ours as `CLIPModel`. ValueError for a configuration that their class cannot express."""
     vision, text = config["vision"], config["text"]
-    if config["text_pool"] != "last" or config["image_pool"] != "first" or not text["causal"]:
-        raise ValueError(
-            "CLIPModel reads a causal text at its end token and a picture at its class token; "
-            f"this model pools {config['image_pool']}/{config['text_pool']}: export a paper-shaped one"
-        )
-    if not vision["norm_before"] or vision["patch_bias"]:
-        raise ValueError("CLIPModel has a norm before the blocks and no patch bias; export a paper-shaped model")
+    require(
+        config["text_pool"] == "last" and text["causal"] and config["image_pool"] == "first" and vision["class_token"],
+        "CLIPModel",
+        "a causal text read at its end token and a picture read at its class token",
+    )
+    require(
+        vision["norm_before"] and vision["qkv_bias"] and not vision["patch_bias"],
+        "CLIPModel",
+        "a norm before the blocks, biases on q, k, v and no patch bias",
+    )
     end = config["end_id"]
     return CLIP_NAMES.to_theirs(state), {
         "model_type": "clip",

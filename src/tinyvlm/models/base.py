@@ -76,7 +76,9 @@ class PaperModel(nn.Module):
         state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         header = {"model_type": "tinyvlm", "model": type(self).__name__, "version": __version__}
         text = json.dumps({**header, "config": self.config.to_dict()}, indent=2) + "\n"
-        write_together({folder / WEIGHTS: lambda path: _save(state, path), folder / CONFIG: lambda path: path.write_text(text)})
+        write_together(
+            {folder / WEIGHTS: lambda path: _save(state, path), folder / CONFIG: lambda path: path.write_text(text)}
+        )
         return folder
 
     @classmethod
