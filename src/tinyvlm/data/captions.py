@@ -24,11 +24,10 @@ _AT_LEFT, _AT_RIGHT, _AT_TOP, _AT_BOTTOM = SIDES
 
 
 @lru_cache(maxsize=16)
-def _language(language: str) -> tuple[Grammar, tuple[str, ...]]:
-    talk = grammar(language)
+def _language(language: str) -> tuple[Grammar, tuple[str, ...], tuple[str, ...]]:
+    """Grammar, nouns and English plurals by noun id."""
     table = load_emoji()
-    names = [e.noun if language == "en" else table.name(i, language) for i, e in enumerate(table.nouns)]
-    return talk, tuple(str(name) for name in names)
+    return grammar(language), table.names(language), tuple(table.plural(i) for i in range(len(table.nouns)))
 
 
 def choose_phrasing(scenes: Scenes, phrasing: ArrayLike | None = None) -> NDArray[np.int64]:
@@ -52,7 +51,7 @@ def captions(scenes: Scenes, language: str = "en", phrasing: ArrayLike | None = 
     `phrasing`: 0 to 3, one for all or one for each scene; None lets each scene's key choose. Raises ValueError for
     an unknown language or phrasing.
     """
-    talk, nouns = _language(language)
+    talk, nouns, plurals = _language(language)
     chosen = choose_phrasing(scenes, phrasing).tolist()
     noun, plate, size = scenes.noun.tolist(), scenes.plate.tolist(), scenes.size.tolist()
     background, subject, many = scenes.background.tolist(), scenes.subject.tolist(), scenes.repeated.tolist()
@@ -70,7 +69,8 @@ def captions(scenes: Scenes, language: str = "en", phrasing: ArrayLike | None = 
             pair = things[subject[b]]._replace(place=""), things[other]._replace(place="")
             lines.append(talk.relation(pair[0], how, pair[1], side, ground, form))
         elif many[b]:
-            one = next(iter(things.values()))._replace(place="")
+            cell, one = next(iter(things.items()))
+            one = one._replace(place="", plural=plurals[noun[b][cell]])
             lines.append(talk.copies(one, NUMBERS[len(things)], ground, form))
         else:
             lines.append(talk.places(list(things.values()), ground, form))
@@ -96,6 +96,7 @@ def template_sentences(language: str = "en", noun: str | None = None) -> list[st
     """
     talk = grammar(language)
     filler = noun or word("object", language)
+    plural = f"{filler}s"
     lines = []
     for form in range(PHRASINGS):
         for k, ground in enumerate(BACKGROUNDS):
@@ -103,7 +104,7 @@ def template_sentences(language: str = "en", noun: str | None = None) -> list[st
                 Thing(filler, COLOURS[(k + cell) % len(COLOURS)], CELLS[cell], (k + cell) % 2 == 0) for cell in range(4)
             ]
             lines += [talk.places(things[: 1 + k % 4], ground, form), talk.places(things, ground, form)]
-            first, second = things[0]._replace(place=""), things[1]._replace(place="")
+            first, second = things[0]._replace(place="", plural=plural), things[1]._replace(place="")
             lines.append(talk.relation(first, RELATIONS[k % 4], second, SIDES[k % 4], ground, form))
             lines.append(talk.copies(first, NUMBERS[2 + k % 3], ground, form))
     return lines

@@ -99,7 +99,7 @@ def render(scenes: Scenes, size: int = 48) -> torch.Tensor:
     which = scenes.size[row, place], scenes.noun[row, place]
     colour, rest = colour[which], rest[which]
     if scenes.spec.jitter:
-        colour, rest = _shift(colour, rest, moves(scenes, size)[row, place])
+        colour, rest = shift_tiles(colour, rest, moves(scenes, size)[row, place])
     # Advanced indices around slices put the chosen axis first: [objects, 3, cell, cell], as the tiles are.
     canvas[row, :, place // 2, :, place % 2] = _divide(colour + rest * base)
     return torch.from_numpy(canvas.reshape(batch, 3, size, size))
@@ -111,8 +111,8 @@ def moves(scenes: Scenes, size: int) -> NDArray[np.int64]:
     return np.sign(shift) * (np.abs(shift) * size // 48)
 
 
-def _shift(colour: NDArray, rest: NDArray, move: NDArray) -> tuple[NDArray, NDArray]:
-    """Tiles [n, c, cell, cell] moved by `move` (down, right); what leaves the cell is cut off."""
+def shift_tiles(colour: NDArray, rest: NDArray, move: NDArray) -> tuple[NDArray, NDArray]:
+    """What `cell_sprites` gives for n objects, moved by `move` [n, 2] (down, right); what leaves the cell is cut off."""
     n, cell = len(colour), colour.shape[-1]
     axis = np.arange(cell)
     down, right = axis - move[:, :1], axis - move[:, 1:]

@@ -21,12 +21,16 @@ ORDERS: tuple[tuple[int, ...], ...] = ((0, 1, 2, 3), (3, 2, 1, 0), (0, 2, 1, 3),
 
 
 class Thing(NamedTuple):
-    """An object in words: English terms for colour and place, the noun in the sentence's language."""
+    """An object in words: English terms for colour and place, the noun in the sentence's language.
+
+    `plural` is used by English alone, where a scene shows copies.
+    """
 
     noun: str
     colour: str
     place: str = ""
     small: bool = False
+    plural: str = ""
 
 
 class Grammar(NamedTuple):
@@ -70,17 +74,18 @@ def _english_relation(a: Thing, relation: str, b: Thing, side: str, background: 
         return f"the {background} background shows {one} {relation} {two} at the {side}"
     if phrasing == 2:
         return f"on {background} at the {side} we find {one} {relation} {two}"
-    return f"at the {side} and {relation} {two} we see {one}, all on {background}"
+    return f"{relation} {two} we see {one}, both at the {side} on {background}"
 
 
 def _english_copies(t: Thing, number: str, background: str, phrasing: int) -> str:
+    some = f"{number} small {t.plural}" if t.small else f"{number} {t.plural}"
     if phrasing == 0:
-        return f"we see {_name(t)} {number} times on {t.colour} over {background}"
+        return f"we see {some} on {t.colour} over {background}"
     if phrasing == 1:
-        return f"the {background} background shows {number} times {_name(t)} on {t.colour}"
+        return f"the {background} background shows on {t.colour} {some}"
     if phrasing == 2:
-        return f"on {background} we find {_name(t)} on {t.colour} {number} times"
-    return f"{t.colour} holds {_name(t)} {number} times, all on {background}"
+        return f"on {background} we find {some} on {t.colour}"
+    return f"{t.colour} holds {some}, all on {background}"
 
 
 # Korean ----------------------------------------------------------------------------------------------------------

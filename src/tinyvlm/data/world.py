@@ -53,15 +53,15 @@ class World(View):
 
     def captions(self, indices: ArrayLike) -> list[str]:
         """The true captions of the scenes `indices`, as in `batch`."""
-        return captions(self.scenes(indices), self.language)
+        return self._texts(self.scenes(indices))[0]
 
     def batch(self, indices: ArrayLike, negatives: Sequence[str] = ()) -> Batch:
         """Pictures, captions and changed captions of the scenes `indices` (int [B]).
 
         image uint8 [B,3,size,size]; text int64 [B,context]; text_mask bool [B,context], True for tokens; index int64
         [B]. For N `negatives` (names from `changes.CHANGES`) also negatives int64 [B,N,context], the caption with
-        that one change under the same phrasing, and negatives_mask bool [B,N], True where the scene admits the
-        change; elsewhere the caption is empty (BOS EOS).
+        that one change under the same phrasing, negatives_text_mask bool [B,N,context], and negatives_mask bool [B,N],
+        True where the scene admits the change; elsewhere the caption is empty (BOS EOS).
 
         Raises ValueError for an unknown change and for a context that a caption does not fit.
         """
@@ -69,11 +69,14 @@ class World(View):
         for change in negatives:
             check_change(change)
         scenes = self.scenes(index)
-        text, mask = encode(self._texts(scenes, index), self.context)
+        lines, about = self._texts(scenes)
+        text, mask = encode(lines, self.context)
         batch = {"image": render(scenes, self.size), "text": text, "text_mask": mask, "index": torch.from_numpy(index)}
+        batch.update(about)
         if negatives:
             made = [self._changed(scenes, change) for change in negatives]
             batch["negatives"] = torch.stack([item["text"] for item in made], 1)
+            batch["negatives_text_mask"] = torch.stack([item["text_mask"] for item in made], 1)
             batch["negatives_mask"] = torch.stack([item["admitted"] for item in made], 1)
         return batch
 
@@ -111,9 +114,9 @@ class World(View):
             "ask for fewer, or allow more objects, plates or backgrounds"
         )
 
-    def _texts(self, scenes: Scenes, index: NDArray[np.int64]) -> list[str]:
-        """What stands beside the pictures; views with other texts override this."""
-        return captions(scenes, self.language)
+    def _texts(self, scenes: Scenes) -> tuple[list[str], Batch]:
+        """What stands beside the pictures, and what a batch says about it; views with other texts override this."""
+        return captions(scenes, self.language), {}
 
     def _changed(self, scenes: Scenes, change: str) -> Batch:
         lines, admitted = changed_captions(scenes, change, language=self.language)
