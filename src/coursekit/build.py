@@ -1,4 +1,4 @@
-"""Builds the site: Jupyter Book with warnings as errors, then the search index, into one folder, at once or not at all."""
+"""Builds the site: Jupyter Book with warnings as errors, then the search index; a complete site or none."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ def _run_jupyter_book(root: Path, stage: Path, say: Say) -> Path:
     ]  # fmt: skip
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"}
     process = subprocess.Popen(
-        command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    )
-    assert process.stdout is not None
+        command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+        errors="replace",
+    )  # fmt: skip
     lines: list[str] = []
-    shown = (None, -1)
-    for raw in process.stdout:
+    shown = ("", -1)
+    for raw in process.stdout or ():
         line = _COLOUR.sub("", raw.replace("\r", "\n")).strip()
         lines.append(line)
         if match := _PERCENT.search(line):
@@ -114,12 +114,14 @@ def _finish_files(html: Path, title: str) -> None:
 def _index_words(html: Path) -> None:
     command = [
         sys.executable, "-m", "pagefind", "--site", str(html), "--glob", "{book,notebooks}/**/*.html",
-        "--root-selector", "article.bd-article", "--exclude-selectors", ".headerlink, .talk-note, script, style",
-        "--force-language", "en",
+        "--root-selector", "article.bd-article", "--force-language", "en",
+        "--exclude-selectors", ".headerlink, .talk-note, annotation, script, style",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0 or not (html / "pagefind" / "pagefind.js").is_file():
         raise BuildError(f"The search index could not be made; nothing was replaced.\n{done.stdout}{done.stderr}")
+    for path in (html / "pagefind").glob("pagefind-*ui.*"):
+        path.unlink()  # the site's own page shows the results
 
 
 def _swap(new: Path, output: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,27 +42,14 @@ class Proof:
         return self.data.get("single_changes") or {}
 
 
-def read_receipt(path: Path) -> dict[str, Any]:
-    """The JSON of a receipt. ValueError in one sentence when it is not one."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path} is not a receipt ({error}): delete it and run the chapter again with `course run`."
-        ) from None
-    if not isinstance(data, dict) or not {"week", "preset", "fingerprint", "metrics"} <= data.keys():
-        raise ValueError(f"{path} lacks fields of a receipt: delete it and run the chapter again with `course run`.")
-    return data
-
-
 def proof(root: Path, week: Week) -> Proof | None:
-    """The receipt of `week` and its state; None for a week without a chapter."""
+    """The receipt of `week` and its state; None for a week without a chapter. ValueError when it is not a receipt."""
     if week.notebook is None:
         return None
     path = root / week.receipt
     if not path.is_file():
         return Proof(week, "none", {})
-    from tinyvlm.training.receipts import status
+    from tinyvlm.training.receipts import read_receipt, status  # brings torch
 
     data = read_receipt(path)
     return Proof(week, status(data, root / week.notebook, canary=_canary(week)), data)

