@@ -17,7 +17,7 @@ TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 HF_D
 STAMP := $(VENV)/.installed-$(shell printf '%s' "$(CURDIR)" | cksum | cut -d' ' -f1)
 APT_PACKAGES := chromium fonts-nanum fonts-noto-color-emoji unicode-data unicode-cldr-core
 
-.PHONY: help setup deps site serve test quick lint unit alone notebooks site-strict browser week claims assets format \
+.PHONY: help setup deps site publish serve test quick lint unit alone notebooks site-strict browser week claims assets format \
 	clean need-week
 
 help: ## this list
@@ -71,9 +71,11 @@ deps: ## system packages for the browser tests and Korean figures (installs wher
 	  else echo "deps: not allowed to install; ask for: sudo apt-get install$$missing. Going on without."; exit 0; fi; \
 	  export DEBIAN_FRONTEND=noninteractive; \
 	  $$as_root apt-get update -qq || true; \
-	  $$as_root apt-get install -y -qq --no-install-recommends $$missing >/dev/null || \
-	    echo "deps: apt-get could not install:$$missing. Going on without."; \
-	  ;; \
+	  install="$$as_root apt-get install -y -qq --no-install-recommends"; \
+	  $$install $$missing >/dev/null 2>&1 && exit 0; \
+	  for package in $$missing; do \
+	    $$install $$package >/dev/null 2>&1 || echo "deps: apt-get could not install $$package. Going on without."; \
+	  done ;; \
 	Darwin) \
 	  echo "deps: on macOS install a browser and the Korean font with" \
 	    "'brew install --cask chromium font-nanum-gothic'; without them the browser tests are skipped."; \
@@ -83,7 +85,10 @@ deps: ## system packages for the browser tests and Korean figures (installs wher
 
 site: setup ## the whole site into _build/html
 	$(COURSE) build
-	@echo "Open _build/html/index.html in a browser, or run 'make serve'."
+	@echo "'make serve' serves it on this machine."
+
+publish: setup ## the site as it goes online: like site, but refuses missing and stale receipts
+	$(COURSE) build --publish
 
 serve: setup ## serve _build/html on this machine
 	$(COURSE) serve
