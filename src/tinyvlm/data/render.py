@@ -112,7 +112,7 @@ def moves(scenes: Scenes, size: int) -> NDArray[np.int64]:
 
 
 def shift_tiles(colour: NDArray, rest: NDArray, move: NDArray) -> tuple[NDArray, NDArray]:
-    """What `cell_sprites` gives for n objects, moved by `move` [n, 2] (down, right); what leaves the cell is cut off."""
+    """`cell_sprites` of n objects, moved by `move` [n, 2] (down, right); what leaves the cell is cut off."""
     n, cell = len(colour), colour.shape[-1]
     axis = np.arange(cell)
     down, right = axis - move[:, :1], axis - move[:, 1:]

@@ -15,17 +15,17 @@ from tinyvlm.data.scenes import Scenes, SceneSpec, content, pool, sample_scenes
 from tinyvlm.data.sentences import grammar
 from tinyvlm.data.views import Batch, View, as_indices, encode
 
-# Longest captions are four small objects; see tests/data/test_world.py, which measures them in every language.
-CONTEXT: dict[str, int] = {"en": 40}
-_LONG_CONTEXT = 160
+# Room for the longest captions, four small objects; tests/data/test_world.py measures them in every language.
+CONTEXT: dict[str, int] = {"en": 40, "ko": 56}
+_LONG_CONTEXT = 128
 
 
 class World(View):
     """Scenes of one split with their captions.
 
     split: train, val, compositional or novel; seed: which stream of scenes; spec: what scenes are made of; size:
-    picture side in pixels; language: of the captions; context: tokens a text is padded to (None: 40 in English, 160
-    in the other languages, whose words are split more finely).
+    picture side in pixels; language: of the captions; context: tokens a text is padded to (None: 40 in English, 56 in
+    Korean, 128 in the others, whose words are split more finely).
 
     Raises ValueError for an unknown split or language, a size that cannot be drawn, a context below 3.
     """
