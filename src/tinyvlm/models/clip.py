@@ -9,8 +9,9 @@ Deviations:
 - Official code draws only the text tower's weights by width and depth and leaves the image tower at PyTorch's defaults;
   here both are drawn that way.
 - The paper says 49,152 words and 76 positions; the released weights have 49,408 and 77, and so have the named sizes.
-- `micro` (a CPU in minutes) reads pictures by the mean of their patches, keeps no class token, and starts word and
-  position tables at larger values, because a few hundred updates are all it gets. `image_pool="first"` restores it.
+- `micro` (a CPU in minutes) reads pictures by the mean of their patches and texts by the mean of their words, has no
+  class token, and starts its word table at a larger value: a few hundred updates are all it gets, and through a single
+  end token the nouns come in many times later. `small` and the paper's sizes read class and end token.
 """
 
 import math
@@ -59,10 +60,11 @@ class CLIPConfig(Config):
 
     SIZES: ClassVar[dict[str, dict[str, Any]]] = {
         "micro": {
-            "vision": _vision(128, 3, 4, patch=12, image_size=48).replace(class_token=False, position_std=0.5),
-            "text": _text(128, 2, 4, vocabulary=4096, context=40, token_std=0.5, position_std=0.5),
+            "vision": _vision(128, 3, 4, patch=12, image_size=48).replace(class_token=False, position_std=0.02),
+            "text": _text(128, 2, 4, vocabulary=4096, context=40, token_std=0.5, position_std=0.02),
             "embedding": 128,
             "image_pool": "mean",
+            "text_pool": "mean",
         },
         "small": {
             "vision": _vision(256, 6, 4, patch=8, image_size=64),
