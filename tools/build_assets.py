@@ -2,10 +2,12 @@
 
     python tools/build_assets.py             build everything
     python tools/build_assets.py --check     rebuild into a temporary folder and compare decoded pixels and JSON
-    python tools/build_assets.py --only tokenizer
+    python tools/build_assets.py --only sprites
+    python tools/build_assets.py --new-corpus    collect the tokenizer's corpus anew: voids every checkpoint
 
 Packages: fonts-noto-color-emoji 2.042, unicode-data 15.0, unicode-cldr-core 41 (as in Debian 12). A newer package
-gives other pictures or names: `--check` then says which, and a rebuilt tokenizer voids every checkpoint.
+gives other pictures or names: `--check` then says which. The tokenizer depends on none of them: it is trained on the
+committed `tokenizer_corpus.json`.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ COPYRIGHT = {
     "LICENSE.noto-color-emoji.txt": Path("/usr/share/doc/fonts-noto-color-emoji/copyright"),
     "LICENSE.unicode-cldr.txt": Path("/usr/share/doc/unicode-cldr-core/copyright"),
 }
+# Curses among CLDR's search terms; keywords are shown to readers.
+OMITTED_KEYWORDS = {"ko": ["개새끼"], "es": ["mierda"]}
 PARTS = ("annotations", "sprites", "licences", "tokenizer")
 SHIPPED = ("annotations.json", "nouns.json", "sprites.png", "tokenizer.json", *COPYRIGHT)
 
@@ -41,10 +45,14 @@ SHIPPED = ("annotations.json", "nouns.json", "sprites.png", "tokenizer.json", *C
 def write_atomically(path: Path, data: bytes) -> None:
     """A reader sees the old file or the new one, never half of it."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-    os.chmod(name, 0o644)
-    os.replace(name, path)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def build_annotations(folder: Path) -> None:
@@ -65,7 +73,10 @@ def build_annotations(folder: Path) -> None:
         english = words["en"][0][key]
         borrowed += [{"emoji": one.char, "language": name} for name in LANGUAGES if key not in words[name][0]]
         names = [words[language][0].get(key, english) for language in LANGUAGES]
-        keywords = ["|".join(words[language][1].get(key, [])) for language in LANGUAGES]
+        keywords = [
+            "|".join(k for k in words[language][1].get(key, []) if k not in OMITTED_KEYWORDS.get(language, ()))
+            for language in LANGUAGES
+        ]
         rows.append([one.char, groups.index(one.group), subgroups.index(one.subgroup), names, keywords])
     head = {
         "about": "Untoned emoji with CLDR's names and keywords. A row: character, index of group, index of subgroup, "
@@ -77,6 +88,7 @@ def build_annotations(folder: Path) -> None:
         "subgroups": subgroups,
         "without_name": unnamed,
         "english_name_instead": borrowed,
+        "omitted_keywords": OMITTED_KEYWORDS,
     }
     lines = ",\n".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows)
     text = json.dumps(head, ensure_ascii=False, indent=1)[:-2] + ',\n "emoji": [\n' + lines + "\n ]\n}\n"
@@ -103,10 +115,10 @@ def build_licences(folder: Path) -> None:
 
 
 def build_tokenizer(folder: Path) -> None:
-    """tokenizer.json, trained on the words in `folder` and the world's own sentences."""
+    """tokenizer.json, from the committed corpus."""
     from train_tokenizer import train
 
-    write_atomically(folder / "tokenizer.json", train(folder).encode())
+    write_atomically(folder / "tokenizer.json", train().encode())
 
 
 BUILDERS: dict[str, Callable[[Path], None]] = {
@@ -131,7 +143,7 @@ def build(folder: Path, parts: tuple[str, ...] = PARTS) -> None:
             start = time.perf_counter()
             print(f"{part} …", flush=True)
             BUILDERS[part](folder)
-            write_sums(folder)  # the tokenizer's corpus is read through the checked loader
+            write_sums(folder)
             print(f"{part}: {time.perf_counter() - start:.1f} s", flush=True)
 
 
@@ -182,6 +194,7 @@ def check(folder: Path = ASSETS, parts: tuple[str, ...] = PARTS) -> list[str]:
         for name in SHIPPED:
             if (folder / name).is_file():
                 shutil.copy(folder / name, fresh / name)
+        write_sums(fresh)
         build(fresh, parts)
         return compare(folder, fresh)
 
@@ -190,6 +203,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="rebuild elsewhere and compare; change nothing")
     parser.add_argument("--only", choices=PARTS, action="append", help="build or check this part alone (repeatable)")
+    parser.add_argument("--new-corpus", action="store_true", help="collect the tokenizer's corpus from all views anew")
     options = parser.parse_args(arguments)
     parts = tuple(options.only or PARTS)
     if parts != ("tokenizer",) and (missing := sources.missing_packages()):
@@ -199,6 +213,10 @@ def main(arguments: list[str] | None = None) -> int:
         differences = check(ASSETS, parts)
         print("\n".join(differences) or "the shipped files are what the sources give")
         return 1 if differences else 0
+    if options.new_corpus:
+        from train_tokenizer import collect
+
+        collect()
     build(ASSETS, parts)
     total = sum(path.stat().st_size for path in ASSETS.iterdir())
     print(f"{total / 2**20:.2f} MiB in {ASSETS}")

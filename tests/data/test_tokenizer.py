@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
-from tinyvlm.data.captions import captions, template_sentences
+from tinyvlm.data import captions, episodes, questions, regions, statements, text_only
 from tinyvlm.data.checksums import ASSETS
 from tinyvlm.data.emoji import LANGUAGES, load_emoji
 from tinyvlm.data.scenes import SceneSpec, sample_scenes
@@ -46,7 +46,11 @@ def test_every_english_word_of_the_world_is_one_token(tokenizer: CourseTokenizer
     table = load_emoji()
     nouns = [*table.names("en"), *(table.plural(i) for i in range(len(table.nouns)))]
     words = [part for term in WORDS for part in term.split()]
-    words += [w.strip(",.") for text in template_sentences("en") for w in text.split()]
+    texts = captions.template_sentences("en")
+    for view in (questions, statements, regions, episodes, text_only):
+        texts += view.template_sentences()
+    assert len(texts) > 200
+    words += [w.strip(",.?") for text in texts for w in text.split()]
     words += ["a", "an", "how", "many", "which", "yes", "no", "true", "false", "where"]
     split = {word: len(tokenizer.ids(word)) for word in nouns + words if len(tokenizer.ids(word)) != 1}
     assert not split
@@ -75,7 +79,7 @@ def test_any_text_comes_back(text: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_captions_come_back_and_stay_short(tokenizer: CourseTokenizer, language: str) -> None:
-    texts = captions(sample_scenes(SceneSpec(), "train", 0, np.arange(200)), language)
+    texts = captions.captions(sample_scenes(SceneSpec(), "train", 0, np.arange(200)), language)
     assert [tokenizer.decode(tokenizer.ids(text)) for text in texts] == [
         unicodedata.normalize("NFC", text) for text in texts
     ]
@@ -128,7 +132,7 @@ def test_bad_input(tokenizer: CourseTokenizer, tmp_path: Path) -> None:
 def test_encoding_a_batch_takes_a_fraction_of_a_step(tokenizer: CourseTokenizer) -> None:
     times = []
     for start in range(0, 128 * 12, 128):
-        texts = captions(sample_scenes(SceneSpec(), "train", 0, np.arange(start, start + 128)))
+        texts = captions.captions(sample_scenes(SceneSpec(), "train", 0, np.arange(start, start + 128)))
         began = time.process_time()
         tokenizer.encode(texts, 40)
         times.append(time.process_time() - began)
