@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -23,6 +23,9 @@ from tinyvlm.files import write_text, write_together
 
 State = dict[str, Tensor]
 Converter = Callable[[State, dict[str, Any]], tuple[State, dict[str, Any]]]
+
+# Not `Self`: the checker of the tests decorates methods one by one, and then cannot know what `Self` is.
+Model = TypeVar("Model", bound="PaperModel")
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -62,7 +65,7 @@ class PaperModel(nn.Module):
         self.config = config
 
     @classmethod
-    def named(cls, size: str, **changes: Any) -> Self:
+    def named(cls: type[Model], size: str, **changes: Any) -> Model:
         """A randomly initialised model of a named size, e.g. `CLIP.named("micro")` or `CLIP.named("ViT-B/32")`."""
         return cls(cls.Config.named(size, **changes))
 
@@ -82,7 +85,7 @@ class PaperModel(nn.Module):
         return folder
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, *, revision: str | None = None) -> Self:
+    def from_pretrained(cls: type[Model], source: str | Path, *, revision: str | None = None) -> Model:
         """Load from a folder or a Hub id, on the CPU, in float32 and evaluation mode.
 
         Raises FileNotFoundError (nothing there, or no network) and ValueError (damaged, foreign, or not fitting).
@@ -98,7 +101,7 @@ class PaperModel(nn.Module):
         return cls._filled(state, config["config"], str(source))
 
     @classmethod
-    def from_foreign(cls, state: State, config: dict[str, Any], source: str = "the given state") -> Self:
+    def from_foreign(cls: type[Model], state: State, config: dict[str, Any], source: str = "the given state") -> Model:
         """A model out of an official checkpoint's tensors and configuration (its `model_type` says whose)."""
         kind = config.get("model_type", "unknown")
         if kind not in cls.FOREIGN:
@@ -111,7 +114,7 @@ class PaperModel(nn.Module):
         return cls._filled(ours, values, source)
 
     @classmethod
-    def _filled(cls, state: State, values: dict[str, Any], source: str) -> Self:
+    def _filled(cls: type[Model], state: State, values: dict[str, Any], source: str) -> Model:
         config = cls.Config.from_dict(values)
         with torch.device("meta"):
             model = cls(config)
