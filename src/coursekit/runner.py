@@ -142,9 +142,10 @@ def _run_cells(
     total = sum(cell.cell_type == "code" for cell in notebook.cells)
     slowest = ("", 0.0)
     position = 0
-    client.create_kernel_manager()
-    if os.name == "posix":
-        client.km.transport = "ipc"  # sockets in a private folder, not ports that other users could listen to
+    manager = client.create_kernel_manager()
+    if os.name == "posix":  # sockets in a private folder rather than ports, to which other users could listen
+        manager.transport = "ipc"
+        manager.ip = str(Path(variables["TINYVLM_RECEIPT"]).with_name("kernel"))
     with client.setup_kernel(env=variables):
         for index, cell in enumerate(notebook.cells):
             if cell.cell_type != "code":

@@ -16,6 +16,8 @@ from coursekit.load import NAME
 from coursekit.receipts import Proof
 from coursekit.schema import Course, Week
 
+FOLDER = "book/_generated"  # everything written while building; ignored by git
+
 
 @dataclass(frozen=True)
 class Site:

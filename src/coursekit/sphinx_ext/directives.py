@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
+from coursekit.files import write_bytes
 from coursekit.load import NAME
 from coursekit.receipts import Proof
 from coursekit.schema import Course, Week
-from coursekit.sphinx_ext.cards import Site, course_html, site_of
+from coursekit.sphinx_ext.cards import FOLDER, Site, course_html, site_of
+
+if TYPE_CHECKING:
+    from coursekit.gallery import Card  # brings torch, which only the data page needs
 
 
 class CourseDirective(SphinxDirective):
@@ -66,6 +73,44 @@ class People(CourseDirective):
         return {"course": site.course, "people": people(site.course)}
 
 
+class EmojiView(SphinxDirective):
+    """`{emoji-view} NAME`: one view of the emoji world, its pictures rendered now. Names: `coursekit.gallery.VIEWS`."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        from coursekit import gallery
+
+        name = self.arguments[0]
+        if name not in gallery.VIEWS:
+            raise self.error(f"Unknown view {name!r}: choose one of {', '.join(gallery.VIEWS)}.")
+        folder = site_of(self.env.app).root / FOLDER / "static" / "world"
+        folder.mkdir(parents=True, exist_ok=True)
+        cards = [_shown(card, folder / f"{name}-{i}.webp") for i, card in enumerate(gallery.VIEWS[name]())]
+        return [course_html("gallery", name=name, cards=cards, languages=gallery.LANGUAGE_NAMES)]
+
+
+class EmojiFacts(SphinxDirective):
+    """`{emoji-facts}`: how large the emoji world is, counted now."""
+
+    def run(self) -> list[nodes.Node]:
+        from coursekit import gallery
+
+        return [course_html("facts", facts=gallery.facts())]
+
+
+def _shown(card: Card, path: Path) -> dict[str, object]:
+    """What the template needs to know of a card, its picture written to `path`."""
+    shown: dict[str, object] = {"alt": card.alt, "lines": card.lines, "label": card.label, "source": "", "wide": False}
+    if card.picture is not None:
+        from coursekit.gallery import encoded
+
+        height, width = card.picture.shape[:2]
+        write_bytes(path, encoded(card.picture))
+        shown |= {"source": path.name, "width": width, "height": height, "wide": width > 1.5 * height}
+    return shown
+
+
 def red_thread(proofs: list[Proof]) -> dict[str, object]:
     """Rows (one a model, in the order of the weeks) and columns (changes in the data's own order) of the table."""
     from tinyvlm.data.changes import CHANGES
@@ -95,4 +140,6 @@ DIRECTIVES = {
     "red-thread": RedThread,
     "receipt-status": Status,
     "people": People,
+    "emoji-view": EmojiView,
+    "emoji-facts": EmojiFacts,
 }

@@ -6,9 +6,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from coursekit.files import write_text
 from coursekit.html import TEMPLATES, day
-from coursekit.sphinx_ext.cards import Site
-
-FOLDER = "book/_generated"
+from coursekit.sphinx_ext.cards import FOLDER, Site
 
 
 def write_pages(site: Site) -> None:

@@ -10,7 +10,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 
 from coursekit.html import TEMPLATES
-from coursekit.sphinx_ext.cards import Site, site_of
+from coursekit.sphinx_ext.cards import FOLDER, Site, site_of
 from coursekit.sphinx_ext.mathml import use_mathml
 
 _UNWANTED_SCRIPTS = ("thebe", "THEBE")
@@ -40,6 +40,9 @@ def configure(app: Sphinx, config: Config, site: Site) -> None:
     }
     config.html_context = {**config.html_context, "default_mode": "auto"}
     config.html_static_path.append(str(site.root / "book" / "_static"))
+    pictures = site.root / FOLDER / "static"
+    pictures.mkdir(parents=True, exist_ok=True)
+    config.html_static_path.append(str(pictures))
     config.html_favicon = str(site.root / "book" / "_static" / "favicon.svg")
     config.templates_path.insert(0, str(TEMPLATES / "theme"))
     config.html_additional_pages = {**config.html_additional_pages, "search": "search.html"}
@@ -65,7 +68,7 @@ def on_builder(app: Sphinx) -> None:
 def finish_page(
     app: Sphinx, page: str, template: str, context: dict[str, Any], document: nodes.document | None
 ) -> None:
-    """Takes Thebe's scripts out of every page (they name a host and serve a button that is not there); adds a summary."""
+    """Takes Thebe's scripts out of every page (they name a host, for a button that is not there); adds a summary."""
     context["script_files"] = [
         script for script in context["script_files"]
         if not any(word in f"{script} {getattr(script, 'attributes', '')}" for word in _UNWANTED_SCRIPTS)
