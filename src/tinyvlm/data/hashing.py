@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 Bits = NDArray[np.uint64]
 
 _GOLDEN = 0x9E3779B97F4A7C15
+_ATTEMPT = 0xD1342543DE82EF95  # odd and large, so that attempts and lanes (small numbers) do not meet
 _WORD = (1 << 64) - 1
 
 
@@ -55,7 +56,8 @@ def bits(keys: Bits, field: str, lanes: int | None = None, attempt: ArrayLike = 
     first = mix(keys ^ _key(field, seed))
     count = np.asarray(attempt, dtype=np.uint64)
     if count.any():
-        first = mix(first + count)
+        # Attempt 0 is the plain hash for each row by itself: what stands beside it in the batch must not matter.
+        first = np.where(count > 0, mix(first + count * np.uint64(_ATTEMPT)), first)
     if lanes is None:
         return first
     return mix(first[:, None] ^ np.arange(1, lanes + 1, dtype=np.uint64))
