@@ -49,9 +49,7 @@ class TextTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(width, config.eps)
 
-    def forward(
-        self, ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"] | None = None
-    ) -> Float[Tensor, "b n width"]:
+    def forward(self, ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"] | None = None) -> Float[Tensor, "b n width"]:
         """Normalised output tokens. `mask` is True at real tokens; padding must stand at the end."""
         if ids.shape[1] > self.config.context:
             raise ValueError(

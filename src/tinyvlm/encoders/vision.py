@@ -40,7 +40,7 @@ class VisionConfig(Config):
     def __post_init__(self) -> None:
         if self.image_size % self.patch:
             raise ValueError(
-                f"VisionConfig: image_size {self.image_size} is not a multiple of patch {self.patch}; change one of them"
+                f"VisionConfig: image_size {self.image_size} is not a multiple of patch {self.patch}; change one"
             )
 
     @property
@@ -52,7 +52,9 @@ class VisionConfig(Config):
 def normalise(image: UInt8[Tensor, "b c h w"], mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.5,)) -> Tensor:
     """Pixels 0..255 as floats around 0: (x / 255 - mean) / std per channel; by default -1..1."""
     if image.dtype != torch.uint8:
-        raise ValueError(f"image has dtype {image.dtype}; normalise takes uint8 pixels 0..255: convert it once, not twice")
+        raise ValueError(
+            f"image has dtype {image.dtype}; normalise takes uint8 pixels 0..255: convert it once, not twice"
+        )
     shape = (1, -1, 1, 1)
     offset = torch.tensor(mean, device=image.device).reshape(shape) * 255
     factor = torch.tensor(std, device=image.device).reshape(shape) * 255
@@ -65,7 +67,9 @@ def check_images(image: Tensor, size: int, channels: int = 3) -> None:
     if image.ndim != 4 or tuple(image.shape[1:]) != (channels, size, size):
         raise ValueError(f"image has shape {list(image.shape)}; this model takes {wanted}: resize or crop it first")
     if not image.is_floating_point():
-        raise ValueError(f"image has dtype {image.dtype}; this model takes {wanted}: call tinyvlm.encoders.normalise first")
+        raise ValueError(
+            f"image has dtype {image.dtype}; this model takes {wanted}: call tinyvlm.encoders.normalise first"
+        )
     # On a GPU reading the maximum would stall the stream at every step.
     if image.device.type == "cpu" and not torch.compiler.is_compiling() and image.numel():
         extreme = image.detach().abs().amax().item()

@@ -26,9 +26,7 @@ def _chunks(indices: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 @torch.inference_mode()
-def retrieval(
-    similarity: Callable[[dict[str, Tensor]], Tensor], world: World, scenes: int = 512
-) -> dict[str, float]:
+def retrieval(similarity: Callable[[dict[str, Tensor]], Tensor], world: World, scenes: int = 512) -> dict[str, float]:
     """Recall@1 and @5, both ways, among `scenes` scenes of `world` whose captions all differ.
 
     `similarity(batch)` returns the [images, texts] matrix of a batch that holds all of them. Chance is k / scenes.

@@ -9,7 +9,7 @@ State = dict[str, Tensor]
 
 
 class Renaming:
-    """Pairs (ours, theirs); `{}` stands for a layer's number, and a pair also carries every key below it (`.weight`)."""
+    """Pairs (ours, theirs); `{}` stands for a layer's number, a pair also carries every key below it."""
 
     def __init__(self, pairs: Sequence[tuple[str, str]]):
         self.pairs = list(pairs)

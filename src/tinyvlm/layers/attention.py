@@ -99,7 +99,9 @@ class Attention(nn.Module):
     ):
         super().__init__()
         if head_width is None and width % heads:
-            raise ValueError(f"Attention: width {width} is not divisible by {heads} heads; give head_width or change one")
+            raise ValueError(
+                f"Attention: width {width} is not divisible by {heads} heads; give head_width or change one"
+            )
         self.heads, self.head_width = heads, head_width or width // heads
         inner, context_width = heads * self.head_width, context_width or width
         self.q = nn.Linear(width, inner, bias=q_bias)

@@ -7,9 +7,7 @@ from torch import Tensor
 POOLINGS = ("first", "last", "mean")
 
 
-def pool(
-    tokens: Float[Tensor, "b n w"], how: str, mask: Bool[Tensor, "b n"] | None = None
-) -> Float[Tensor, "b w"]:
+def pool(tokens: Float[Tensor, "b n w"], how: str, mask: Bool[Tensor, "b n"] | None = None) -> Float[Tensor, "b w"]:
     """`first` token (a class token), `last` real token (an end-of-text token), or `mean` over real tokens.
 
     `mask` is True at real tokens; all are real when None.

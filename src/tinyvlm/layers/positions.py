@@ -18,7 +18,9 @@ class Positions(nn.Module):
     def forward(self, x: Float[Tensor, "b n w"], offset: int = 0) -> Float[Tensor, "b n w"]:
         end = offset + x.shape[1]
         if end > self.weight.shape[0]:
-            raise ValueError(f"Positions: {end} positions asked, the table holds {self.weight.shape[0]}; shorten the input")
+            raise ValueError(
+                f"Positions: {end} positions asked, the table holds {self.weight.shape[0]}; shorten the input"
+            )
         return x + self.weight[offset:end]
 
 

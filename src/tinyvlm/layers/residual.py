@@ -64,7 +64,7 @@ class Residual(nn.Module):
 
 
 class Block(nn.ModuleDict):
-    """Named residuals, applied in order. Inputs of a branch are passed under its name: `block(x, cross={"context": v})`."""
+    """Named residuals, applied in order. A branch gets its inputs under its name: `block(x, cross={"context": v})`."""
 
     def __init__(self, **residuals: Residual):
         super().__init__(residuals)
@@ -72,7 +72,9 @@ class Block(nn.ModuleDict):
     def forward(self, x: Float[Tensor, "b n w"], **inputs: dict) -> Float[Tensor, "b n w"]:
         strangers = [name for name in inputs if name not in self]
         if strangers:
-            raise ValueError(f"Block: no residual named {', '.join(strangers)}; this block has {', '.join(self.keys())}")
+            raise ValueError(
+                f"Block: no residual named {', '.join(strangers)}; this block has {', '.join(self.keys())}"
+            )
         for name, residual in self.items():
             x = residual(x, **inputs.get(name, {}))
         return x

@@ -53,7 +53,7 @@ def compare(*models: "type[PaperModel]") -> str:
 
 
 class PaperModel(nn.Module):
-    """Base class of the papers' models. Subclasses set `Config`, `CARD` and, where official weights exist, `FOREIGN`."""
+    """Base class of the papers' models. Subclasses set `Config`, `CARD` and, for official weights, `FOREIGN`."""
 
     Config: ClassVar[type[Config]]
     CARD: ClassVar[Card]
@@ -155,7 +155,8 @@ class PaperModel(nn.Module):
         """The Hub's README for this model, made from `CARD` and the configuration."""
         card = self.CARD
         return (
-            f"---\nlibrary_name: tinyvlm\nlicense: apache-2.0\ntags: [vision-language, {type(self).__name__.lower()}]\n---\n\n"
+            "---\nlibrary_name: tinyvlm\nlicense: apache-2.0\n"
+            f"tags: [vision-language, {type(self).__name__.lower()}]\n---\n\n"
             f"# {type(self).__name__}, {self.count():,} parameters\n\n"
             f"{card.paper} (arXiv {card.arxiv}). Towers: {card.towers}. Fusion: {card.fusion}. "
             f"Objectives: {', '.join(card.objectives)}. Output: {card.output}.\n\n"
@@ -185,15 +186,15 @@ def _read(folder: Path) -> tuple[dict[str, Any], State]:
     shards = sorted(folder.glob("*.safetensors"))
     if not shards:
         raise FileNotFoundError(
-            f"{folder} has no *.safetensors; this course never unpickles: convert the checkpoint with its own library's "
-            "save_pretrained first"
+            f"{folder} has no *.safetensors; this course never unpickles: convert the checkpoint with its own "
+            "library's save_pretrained first"
         )
     state: State = {}
     for shard in shards:
         try:
             state.update(load_file(shard))
         except SafetensorError as error:
-            raise ValueError(f"{shard} is damaged or cut short ({error}); fetch or save the checkpoint again") from error
+            raise ValueError(f"{shard} is damaged or cut short ({error}); fetch or save it again") from error
     return config, state
 
 

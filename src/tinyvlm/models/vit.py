@@ -24,7 +24,9 @@ from tinyvlm.models.base import Card, PaperModel
 from tinyvlm.models.task import Batch, Task, Term
 
 
-def _size(width: int, layers: int, heads: int, patch: int, hidden: int | None = None, image_size: int = 224) -> dict[str, Any]:
+def _size(
+    width: int, layers: int, heads: int, patch: int, hidden: int | None = None, image_size: int = 224
+) -> dict[str, Any]:
     tower = VisionConfig(
         image_size=image_size, patch=patch, width=width, layers=layers, heads=heads, hidden=hidden or 4 * width
     )
@@ -80,10 +82,9 @@ class ViT(PaperModel):
         super().__init__(config)
         width = config.tower.width
         self.tower = VisionTransformer(config.tower)
-        self.representation = (
-            nn.Sequential(nn.Linear(width, config.representation), nn.Tanh()) if config.representation else nn.Identity()
-        )
-        self.head = nn.Linear(config.representation or width, config.classes) if config.classes else None
+        hidden = config.representation
+        self.representation = nn.Sequential(nn.Linear(width, hidden), nn.Tanh()) if hidden else nn.Identity()
+        self.head = nn.Linear(hidden or width, config.classes) if config.classes else None
         init_xavier(self.tower.blocks)
         if self.head is not None:
             # All classes equally likely at first: the loss starts at exactly ln(classes).
