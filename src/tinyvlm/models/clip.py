@@ -167,6 +167,8 @@ class CLIPTask(Task):
     says which exist: not in the paper, the chapter's remedy for binding.
     """
 
+    model: CLIP
+
     def __init__(self, model: CLIP, *, temperature: float | None = None, gather: Gather = gather_with_gradient):
         super().__init__()
         self.model, self.gather = model, gather

@@ -27,7 +27,7 @@ class Term(NamedTuple):
     """
 
     sum: Tensor
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # tuple.count is of no use here
 
     @property
     def mean(self) -> Tensor:
