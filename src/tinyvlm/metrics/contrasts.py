@@ -41,9 +41,10 @@ def forced_choice(
     left out. Ties count one half, so constant scores give 0.5. ValueError if no scene is admitted or a counted score
     is NaN.
     """
+    changed_scores = changed_scores.to(true_scores.device)
     if admitted is not None:
         keep = admitted.to(true_scores.device)
-        true_scores, changed_scores = true_scores[keep], changed_scores.to(true_scores.device)[keep]
+        true_scores, changed_scores = true_scores[keep], changed_scores[keep]
     n = true_scores.numel()
     if n == 0:
         raise ValueError("No scene admits this change, so there is nothing to choose between: use scenes that do.")

@@ -35,6 +35,7 @@ def ranks(
     ValueError if a score is NaN or a query has no relevant candidate.
     """
     _check_scores(scores)
+    relevant = relevant.to(scores.device)
     if not bool(relevant.any(dim=1).all()):
         missing = int((~relevant.any(dim=1)).nonzero()[0])
         raise ValueError(f"Query {missing} has no relevant candidate: leave it out, or mark its answer in `relevant`.")
