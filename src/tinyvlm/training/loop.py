@@ -167,7 +167,6 @@ class _Run:
                 self.average = WeightAverage(self.averageable)
             members = list(parameters.values())
             update = Update(self.task, stage, members, self.optimisers, self.accelerator, self.seed, self.compile)
-            stack.callback(self.accelerator.free_memory)
             self.task.train()
             self.pending = Pending(1 if self.device.type == "cpu" else READ_EVERY)
             steps = range(self.step, stage.steps)
