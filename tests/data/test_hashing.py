@@ -62,7 +62,9 @@ def test_permutation_holds_every_number_and_changes_with_the_seed() -> None:
     assert permutation(100, "epoch", 0).tolist() != permutation(100, "epoch", 1).tolist()
 
 
-@pytest.mark.parametrize(("indices", "words"), [([-1], "negative"), ([[0]], "row of integers"), ([0.5], "row of integers")])
+@pytest.mark.parametrize(
+    ("indices", "words"), [([-1], "negative"), ([[0]], "row of integers"), ([0.5], "row of integers")]
+)
 def test_indices_must_be_a_row_of_numbers_from_zero(indices: list, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         scene_keys(0, np.array(indices))

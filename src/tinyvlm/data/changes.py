@@ -21,7 +21,7 @@ CHANGES: tuple[str, ...] = (
 )  # fmt: skip
 
 _PAIRS = np.array([(a, b) for a in range(4) for b in range(a + 1, 4)])
-_TRIES = 64  # nouns tried before a scene is said not to admit another noun
+_TRIES = 256  # nouns tried before a scene is said not to admit another noun
 
 Admitted = NDArray[np.bool_]
 

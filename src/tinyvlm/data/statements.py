@@ -87,7 +87,8 @@ def entail(scenes: Scenes) -> list[Statement]:
 def compare(left: Scenes, right: Scenes) -> list[Statement]:
     """One statement about each pair of pictures, true for half of them where the pair allows it.
 
-    On which picture an object is in, which has more objects, and whether the backgrounds are the same.
+    On which picture an object is in, which has more objects, and whether the backgrounds are the same; the last is
+    balanced against its words where the spec has two backgrounds.
     """
     made = []
     for a, b in zip(each(left, "comparison"), each(right, "comparison"), strict=True):
