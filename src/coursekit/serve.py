@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import http.server
+import sys
 from pathlib import Path
+from typing import Any
 
 ADDRESS = "127.0.0.1"
 
@@ -22,7 +24,15 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         """Silence."""
 
 
-def make_server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
+class Server(http.server.ThreadingHTTPServer):
+    """A browser that leaves a page in the middle of a file is no error."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+def make_server(folder: Path, port: int) -> Server:
     """A server of `folder` on 127.0.0.1; port 0 takes any free one.
 
     FileNotFoundError when there is no site, OSError in one sentence when the port is taken.
@@ -30,6 +40,6 @@ def make_server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
     if not (folder / "index.html").is_file():
         raise FileNotFoundError(f"There is no site in {folder}: build it first with `make site`.")
     try:
-        return http.server.ThreadingHTTPServer((ADDRESS, port), functools.partial(Handler, directory=str(folder)))
+        return Server((ADDRESS, port), functools.partial(Handler, directory=str(folder)))
     except OSError as error:
         raise OSError(f"Port {port} cannot be used ({error.strerror}): choose another with --port.") from None

@@ -1,0 +1,52 @@
+"""The search box finds English and Korean words, by their beginnings, and asks nobody else."""
+
+import re
+
+import pytest
+
+
+def results(window):
+    window.page.wait_for_function("document.getElementById('search-status').textContent.match(/page/)")
+    return window.page.locator("#search-found a").evaluate_all("links => links.map(link => link.getAttribute('href'))")
+
+
+@pytest.mark.parametrize(("words", "page"), [
+    ("contrastive", "book/syllabus"),
+    ("벤치마크", "week01"),  # the page writes 벤치마크와, with a particle
+    ("배경", "book/data"),  # 배경은, 배경을
+    ("김희은", "week03"),
+    ("초록", "book/data"),
+])  # fmt: skip
+def test_finds(visit, words, page):
+    window = visit()
+    window.go(f"search.html?q={words}")
+    assert any(page in link for link in results(window))
+    assert not window.errors and not window.strangers
+
+
+def test_search_box_of_a_page_leads_to_the_results(visit):
+    window = visit().go("book/syllabus.html")
+    box = window.page.locator("#sidebar-search")
+    box.fill("Flamingo")
+    box.press("Enter")
+    window.page.wait_for_url(re.compile(r"search\.html\?q=Flamingo"))
+    links = results(window)
+    assert any("week11" in link for link in links)
+    window.page.locator("#search-found a").first.click()
+    window.page.wait_for_load_state("load")
+    assert window.page.locator("article h1").count() == 1
+
+
+def test_nothing_found_is_said_in_words(visit):
+    window = visit()
+    window.go("search.html?q=qqqqzzzz")
+    assert results(window) == []
+    assert "No page with" in window.page.locator("#search-status").inner_text()
+
+
+def test_words_of_the_query_are_never_taken_for_markup(visit):
+    window = visit()
+    window.go("search.html?q=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E")
+    results(window)
+    assert window.page.locator("#search-status img, #search-found img").count() == 0
+    assert not window.errors
