@@ -81,6 +81,15 @@ def test_settings_of_the_reader_are_untouched_and_do_not_shine_through() -> None
         assert dict(mpl.rcParams) == before
 
 
+def test_axes_made_by_hand_have_the_style_too() -> None:
+    from matplotlib.colors import to_hex
+
+    with mpl.rc_context({"axes.facecolor": "black"}):
+        axes = Figure(2, 2).subplots()
+    assert to_hex(axes.get_facecolor()) == module.PAPER
+    assert to_hex(axes.plot([1, 2])[0].get_color()) == module.SERIES[0]
+
+
 def test_pyplot_is_never_imported() -> None:
     code = (
         "import sys; from tinyvlm.viz import training_curves; training_curves({'a': [1.0, 2.0]}).png(); "

@@ -73,6 +73,20 @@ def test_attention_lies_over_the_picture(images: torch.Tensor) -> None:
     assert len(attention_overlay(images[0], weights[0].view(3, 4)).axes) == 2
 
 
+def test_a_picture_for_each_map_stands_above_it(images: torch.Tensor) -> None:
+    weights = torch.eye(9)[[2, 3, 4, 5]].view(4, 3, 3)
+    fig = attention_overlay(images[:4], weights, title="Last layer")
+    above, below = fig.axes[:4], fig.axes[4:]
+    for i in range(4):
+        pixels = images[i].permute(1, 2, 0).numpy()
+        for ax in (above[i], below[i]):
+            np.testing.assert_array_equal(np.asarray(ax.get_images()[0].get_array()), pixels)
+        np.testing.assert_array_equal(np.asarray(below[i].get_images()[1].get_array()), weights[i].numpy())
+    assert fig.alt_text.startswith("Last layer. Attention over 3 by 3 patches: map 1 peaks at row 1, column 3")
+    with pytest.raises(ValueError, match="5 images for 4 attention maps"):
+        attention_overlay(images, weights)
+
+
 @pytest.mark.parametrize(
     ("attention", "grid", "message"),
     [

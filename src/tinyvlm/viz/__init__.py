@@ -4,7 +4,7 @@ A Figure that is the last value of a notebook cell displays itself, as a small p
 """
 
 from tinyvlm.viz.charts import contrasts_chart, per_seed_plot, similarity_heatmap, training_curves
-from tinyvlm.viz.figure import Figure, describe, show
+from tinyvlm.viz.figure import Figure, describe, show, style
 from tinyvlm.viz.images import attention_overlay, image_grid, ranks_strip
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "ranks_strip",
     "show",
     "similarity_heatmap",
+    "style",
     "training_curves",
 ]

@@ -86,6 +86,11 @@ class Figure(figure.Figure):
             super().__init__(figsize=(min(width, _WIDEST), height), dpi=_PIXELS_PER_INCH, layout="constrained")
         self.alt_text = ""
 
+    def add_subplot(self, *args: Any, **kwargs: Any) -> Any:
+        """Axes take their colours and sizes when they are made; `subplots` comes through here as well."""
+        with style():
+            return super().add_subplot(*args, **kwargs)
+
     def draw(self, renderer: Any) -> None:
         """Ticks are made while drawing, so the style has to hold here too."""
         with style():

@@ -97,48 +97,61 @@ def ranks_strip(
 
 
 def attention_overlay(
-    image: Tensor,
+    images: Tensor,
     attention: Tensor,
     labels: Sequence[str] = (),
     grid: tuple[int, int] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Where attention falls: the picture, then one copy a map, brighter where the weight is larger.
+    """Where attention falls: pictures, and copies of them that are brighter where the weight is larger.
 
-    image: [3, S, S]. attention: non-negative weights over patches, one map or several: [h, w] or [maps, h, w]; with
-    grid=(h, w) also [h*w] or [maps, h*w], row by row (drop a class token first). labels: none, or a name for each map.
-    ValueError for other shapes, negative weights, or a wrong number of labels.
+    images: one picture [3, S, S] for all maps, or [maps, 3, S, S], a picture for each. attention: non-negative weights
+    over patches, [h, w] or [maps, h, w]; with grid=(h, w) also [h*w] or [maps, h*w], row by row (drop a class token
+    first). labels: none, or a name for each map. ValueError for other shapes, negative weights, or wrong numbers.
     """
-    picture = to_pixels(image[None])[0]
     maps = _maps(attention, grid)
-    if labels and len(labels) != len(maps):
-        raise ValueError(f"{len(labels)} labels for {len(maps)} attention maps: pass one label for each map.")
+    single = images.ndim == 3
+    pictures = to_pixels(images[None] if single else images)
+    for what, count in (("labels", len(labels) or len(maps)), ("images", len(maps) if single else len(pictures))):
+        if count != len(maps):
+            raise ValueError(f"{count} {what} for {len(maps)} attention maps: pass one for each map.")
     names = list(labels) or [f"map {i + 1}" for i in range(len(maps))]
-    across = min(len(maps) + 1, 6)
-    down = math.ceil((len(maps) + 1) / across)
-    fig = Figure(1.4 * across, 1.6 * down + (0.3 if title else 0))
-    size = picture.shape[0]
+    # One picture comes first in its row of maps; with a picture for each map, every column is a pair.
+    cells = len(maps) + 1 if single else len(maps)
+    across = min(cells, 6)
+    rows = math.ceil(cells / across)
+    down = rows if single else 2 * rows
+    fig = Figure(1.4 * across, 1.55 * down + (0.3 if title else 0))
     with style():
-        axes = list(fig.subplots(down, across, squeeze=False).flat)
-        for ax in axes:
+        axes = fig.subplots(down, across, squeeze=False)
+        for ax in axes.flat:
             ax.set_axis_off()
-        _draw(axes[0], picture)
-        axes[0].set_title("image", fontsize=8, loc="center")
-        for ax, weights, name in zip(axes[1:], maps, names, strict=False):
-            ax.set_axis_off()
-            ax.imshow(picture, extent=(0, size, size, 0))
-            ax.imshow(weights, cmap="magma", alpha=0.55, extent=(0, size, size, 0), vmin=0.0)
+        if single:
+            _draw(axes[0, 0], pictures[0])
+            axes[0, 0].set_title("image", fontsize=8, loc="center")
+        for i, (weights, name) in enumerate(zip(maps, names, strict=True)):
+            row, column = divmod(i + 1 if single else i, across)
+            ax = axes[row if single else 2 * row + 1, column]
+            if not single:
+                _draw(axes[2 * row, column], pictures[i])
+            _overlay(ax, pictures[0 if single else i], weights)
             ax.set_title(textwrap.shorten(name, 22), fontsize=8, loc="center")
         if title:
             fig.suptitle(title, x=0.01, ha="left", fontsize=10)
     peaks = []
     for weights, name in zip(maps, names, strict=True):
-        row, column = np.unravel_index(int(weights.argmax()), weights.shape)
+        row, column = divmod(int(weights.argmax()), weights.shape[1])
         share = weights.max() / weights.sum() if weights.sum() > 0 else 0.0
         peaks.append(f"{name} peaks at row {row + 1}, column {column + 1} with {share:.0%} of its weight")
     patches = f"{maps.shape[1]} by {maps.shape[2]} patches"
     describe(fig, f"{title + '. ' if title else ''}Attention over {patches}: {listed(peaks, 6)}.")
     return fig
+
+
+def _overlay(ax: Any, picture: np.ndarray, weights: np.ndarray) -> None:
+    height, width = picture.shape[:2]
+    ax.imshow(picture, interpolation="nearest", extent=(0, width, height, 0))
+    ax.imshow(weights, cmap="magma", alpha=0.55, extent=(0, width, height, 0), vmin=0.0)
 
 
 def to_pixels(images: Tensor) -> np.ndarray:
