@@ -73,10 +73,13 @@ class PaperModel(nn.Module):
         """Number of parameters: all, or only the (un)trainable ones."""
         return sum(p.numel() for p in self.parameters() if trainable is None or p.requires_grad == trainable)
 
-    def save_pretrained(self, folder: str | Path) -> Path:
-        """Write `model.safetensors` and `config.json`; existing files survive a failure. Returns the folder."""
+    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> Path:
+        """Write `model.safetensors` and `config.json`; existing files survive a failure. Returns the folder.
+
+        `dtype` stores the weights in another precision (float16 halves the file); loading brings them to float32.
+        """
         folder = Path(folder)
-        state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        state = {name: value.detach().cpu().to(dtype).contiguous() for name, value in self.state_dict().items()}
         header = {"model_type": "tinyvlm", "model": type(self).__name__, "version": __version__}
         text = json.dumps({**header, "config": self.config.to_dict()}, indent=2) + "\n"
         write_together(
