@@ -23,7 +23,7 @@ def test_grid_keeps_pixels_order_and_captions(images: torch.Tensor) -> None:
     assert len(shown) == 5 and len(fig.axes) == 6
     for i in range(5):
         np.testing.assert_array_equal(shown[i], images[i].permute(1, 2, 0).numpy())
-    assert [ax.texts[0].get_text() for ax in fig.axes[:5]] == [f"caption {i}" for i in range(5)]
+    assert [ax.get_xlabel() for ax in fig.axes[:5]] == [f"caption {i}" for i in range(5)]
     assert fig.alt_text.startswith("Scenes. Grid of 5 images in 2 rows of 3: 1. caption 0, 2. caption 1")
 
 
@@ -67,6 +67,8 @@ def test_attention_lies_over_the_picture(images: torch.Tensor) -> None:
     first = fig.axes[1].get_images()[1]
     np.testing.assert_allclose(np.asarray(first.get_array()), weights[0].view(3, 4))
     assert first.get_extent() == [0, 12, 12, 0]
+    shade = first.get_alpha()
+    assert shade[1, 1] == 0 and shade[0, 0] == pytest.approx(0.85 / 3) and shade[2, 3] == pytest.approx(0.85)
     assert "3 by 4 patches" in fig.alt_text
     assert "cat peaks at row 2, column 2 with 60% of its weight" in fig.alt_text
     assert "dog peaks at row 3, column 4 with 100%" in fig.alt_text

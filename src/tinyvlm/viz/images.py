@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import ListedColormap
 from torch import Tensor
 
 from tinyvlm.viz.figure import INK, PAPER, SERIES, SOFT, Figure, describe, listed, style
@@ -36,11 +37,15 @@ def image_grid(
     with style():
         axes = fig.subplots(down, across, squeeze=False).flat
         for i, ax in enumerate(axes):
-            ax.set_axis_off()
-            if i < len(pictures):
-                _draw(ax, pictures[i])
-                if texts:
-                    ax.text(0.5, -0.04, texts[i], transform=ax.transAxes, ha="center", va="top", fontsize=7)
+            if i >= len(pictures):
+                ax.set_axis_off()
+                continue
+            _draw(ax, pictures[i])
+            ax.set_anchor("N")
+            ax.spines[:].set_visible(False)
+            if texts:
+                # A label, not free text: the layout then makes room for it.
+                ax.set_xlabel(texts[i], fontsize=7)
         if title:
             fig.suptitle(title, x=0.01, ha="left", fontsize=10)
     named = ": " + listed([f"{i + 1}. {caption}" for i, caption in enumerate(captions)], 6) if captions else ""
@@ -149,9 +154,11 @@ def attention_overlay(
 
 
 def _overlay(ax: Any, picture: np.ndarray, weights: np.ndarray) -> None:
+    """The picture in the dark, lit up where the weights are: what lies below stays recognisable."""
     height, width = picture.shape[:2]
+    shade = 0.85 * (1 - weights / max(float(weights.max()), 1e-12))
     ax.imshow(picture, interpolation="nearest", extent=(0, width, height, 0))
-    ax.imshow(weights, cmap="magma", alpha=0.55, extent=(0, width, height, 0), vmin=0.0)
+    ax.imshow(weights, cmap=ListedColormap(["black"]), alpha=shade, extent=(0, width, height, 0))
 
 
 def to_pixels(images: Tensor) -> np.ndarray:
