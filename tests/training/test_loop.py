@@ -4,7 +4,6 @@ import math
 import os
 import signal
 import threading
-import time
 
 import pytest
 import torch
@@ -290,18 +289,16 @@ def test_batches_fetched_ahead_are_the_same_and_come_from_one_thread():
 
 
 def test_fetching_ahead_overlaps_with_the_training():
-    def slow(step, rank=0, world=1):
-        time.sleep(0.03)
+    """The second batch is made while the first is still being used, and the third only after that."""
+    asked = [threading.Event() for _ in range(4)]
+
+    def make(step, rank=0, world=1):
+        asked[step].set()
         return source()(step)
 
-    seconds = {}
-    for ahead in (False, True):
-        began = time.perf_counter()
-        with batches(slow, range(10), 0, 1, torch.device("cpu"), ahead=ahead) as coming:
-            for _ in coming:
-                time.sleep(0.03)
-        seconds[ahead] = time.perf_counter() - began
-    assert seconds[True] < 0.8 * seconds[False]
+    with batches(make, range(4), 0, 1, torch.device("cpu"), ahead=True) as coming:
+        next(coming)
+        assert asked[1].wait(10) and not asked[2].wait(0.05)
 
 
 def test_precision_follows_the_device():

@@ -4,8 +4,8 @@
 
 is one job; `run_claims` starts those that are missing, `claim_results` reads what is there.
 
-A week's module holds CLAIMS, `run_arm(arm, seed, preset, progress)`, which returns metrics, and `canary()`, the losses of
-a seeded smoke run; `settings(arm, preset)`, optional, says what an arm spends: a job with other settings is stale.
+A week's module holds CLAIMS, `run_arm(arm, seed, preset, progress)`, which returns metrics, and `canary()`, the losses
+of a seeded smoke run. `settings(arm, preset)`, optional, says what an arm spends: a job with other settings is stale.
 """
 
 import json

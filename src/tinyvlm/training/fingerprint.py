@@ -17,6 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # IPython's own syntax, in lines that are no Python: `%magic`, `!command`, `?help`, `help?` and `x = !command`.
 _MAGIC = re.compile(r"^(\s*)([%!?].*|\S.*\?)$")
+_GONE = (
+    "__ipython__"  # stands in a magic's place while the cell is parsed: a lone line of a block must not leave it empty
+)
 _ASSIGNED = re.compile(r"^(\s*[\w.,\s]+=)\s*[%!].*$")
 
 
@@ -63,11 +66,13 @@ def _parse_cell(text: str, what: str) -> ast.Module:
         return _without_docstrings(ast.parse(text), keep_first=True)
     except SyntaxError:
         # Only now: a line of a string or of a long expression may begin with % and be Python all the same.
-        lines = [_ASSIGNED.sub(r"\1 None", _MAGIC.sub(r"\1pass", line)) for line in text.splitlines()]
+        lines = [_ASSIGNED.sub(r"\1 None", _MAGIC.sub(rf"\1{_GONE}", line)) for line in text.splitlines()]
     try:
-        return _without_docstrings(ast.parse("\n".join(lines)), keep_first=True)
+        tree = ast.parse("\n".join(lines))
     except SyntaxError as error:
         raise ValueError(f"{what} is no Python ({error.msg}, line {error.lineno}): mend the cell.") from None
+    tree.body = [node for node in tree.body if ast.unparse(node) != _GONE]
+    return _without_docstrings(tree, keep_first=True)
 
 
 def _without_docstrings(tree: ast.Module, keep_first: bool = False) -> ast.Module:

@@ -58,6 +58,15 @@ def step_seed(seed: int, stage: str, step: int, rank: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
+def seed_device(seed: int, device: torch.device) -> None:
+    """Seed the default generators of the CPU and `device`; `torch.manual_seed` asks every kind of device each time."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
 def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     """Copy a batch to `device`; through pinned memory for CUDA, so that the copy overlaps with computation."""
     if device.type == "cpu":

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tinyvlm.models.task import Batch, Task, Term
-from tinyvlm.training.hardware import step_seed
+from tinyvlm.training.hardware import seed_device, step_seed
 from tinyvlm.training.history import NonFiniteLoss
 from tinyvlm.training.stages import Stage, set_rates
 
@@ -70,7 +70,7 @@ class Update:
 
     def __call__(self, step: int, batch: Batch, stop: bool = False) -> tuple[list[str], Tensor]:
         own = step_seed(self.seed, self.stage.name, step, self.rank)
-        torch.manual_seed(own)  # dropout draws from here
+        seed_device(own, self.accelerator.device)  # dropout draws from there
         self.task.before_step()
         with torch.no_grad():
             batch = self.task.prepare(batch, torch.Generator().manual_seed(own))
