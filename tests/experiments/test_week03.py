@@ -29,7 +29,7 @@ def test_comparison_arms_spend_what_their_names_say() -> None:
 
 
 def test_settings_tell_arms_and_presets_apart() -> None:
-    settings = [str(week03.settings(arm, preset)) for arm in week03.ARMS for preset in ("smoke", "cpu")]
+    settings = [str(week03.settings(arm, preset)) for arm in week03.ARMS for preset in ("cpu", "gpu")]
     assert len(set(settings)) == len(settings)
 
 
@@ -61,12 +61,12 @@ def test_single_changes_score_the_changed_caption() -> None:
     world = World("val", spec=week03.SCENES)
     true = {
         row.tobytes(): text
-        for row, text in zip(world.batch(range(64))["image"].numpy(), world.batch(range(64))["text"])
+        for row, text in zip(world.batch(range(64))["image"].numpy(), world.batch(range(64))["text"], strict=True)
     }
 
     def bag(image: torch.Tensor, text: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         own = [set(true[row.tobytes()].tolist()) for row in image.numpy()]
-        return torch.tensor([-float(len(one ^ set(row.tolist()))) for one, row in zip(own, text)])
+        return torch.tensor([-float(len(one ^ set(row.tolist()))) for one, row in zip(own, text, strict=True)])
 
     table = single_changes(bag, world, 64, chunk=16)
     assert table["object"].value == table["background"].value == 1.0

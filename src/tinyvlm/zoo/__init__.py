@@ -3,8 +3,8 @@
     from tinyvlm import zoo
     clip = zoo.load("clip-micro")
 
-Each entry is a folder with float16 `model.safetensors`, `config.json` and `provenance.json`: which run made it, on what,
-with which results, and the fingerprint of that run's receipt.
+Each entry is a folder with float16 `model.safetensors`, `config.json` and `provenance.json`: which run made it, with
+which results, and the fingerprint of that run's receipt.
 """
 
 import json
@@ -61,5 +61,7 @@ def offer(name: str, model: PaperModel, receipt: Mapping[str, Any]) -> Path | No
         return None
     folder = model.save_pretrained(Path(target) / name, dtype=torch.float16)
     keys = ("week", "preset", "size", "seed", "date", "device", "fingerprint", "metrics")
-    write_text(folder / PROVENANCE, json.dumps({key: receipt[key] for key in keys}, indent=1, ensure_ascii=False) + "\n")
+    write_text(
+        folder / PROVENANCE, json.dumps({key: receipt[key] for key in keys}, indent=1, ensure_ascii=False) + "\n"
+    )
     return folder
