@@ -207,11 +207,28 @@ def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     remedy = "pass a folder written by save_pretrained, or go online once so that it lands in the local cache"
+    wanted = ["*.json", "*.safetensors"]
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"]))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+        if revision is None and not any(folder.glob("*.safetensors")) and (converted := _conversion(name)):
+            folder = Path(snapshot_download(name, revision=converted, allow_patterns=wanted))
+        return folder
     except HFValidationError as error:
         raise FileNotFoundError(f"{name} is neither a folder nor a Hub id: {remedy}") from error
     except (LocalEntryNotFoundError, ConnectionError) as error:
         raise FileNotFoundError(f"{name} is not in the local cache and the Hub cannot be reached: {remedy}") from error
     except (HfHubHTTPError, OSError) as error:
         raise FileNotFoundError(f"the Hub does not give {name} ({type(error).__name__}): {remedy}") from error
+
+
+def _conversion(name: str) -> str | None:
+    """The branch on which the Hub's own converter offers an older, pickled checkpoint as safetensors; None if it has none.
+
+    Official checkpoints of 2021 and 2022 were often uploaded before the format and never converted on their main branch.
+    """
+    from huggingface_hub import HfApi
+
+    for request in HfApi().get_repo_discussions(name, author="SFconvertbot", discussion_type="pull_request"):
+        if "safetensors" in request.title and request.status == "open":
+            return str(request.git_reference)
+    return None
