@@ -222,9 +222,9 @@ def _download(name: str, revision: str | None) -> Path:
 
 
 def _conversion(name: str) -> str | None:
-    """The branch on which the Hub's own converter offers an older, pickled checkpoint as safetensors; None if it has none.
+    """The branch on which the Hub's converter offers a pickled checkpoint as safetensors; None if there is none.
 
-    Official checkpoints of 2021 and 2022 were often uploaded before the format and never converted on their main branch.
+    Official checkpoints of 2021 and 2022 are often older than the format and were never converted on their main branch.
     """
     from huggingface_hub import HfApi
 
