@@ -191,6 +191,23 @@ def test_a_row_that_may_attend_to_nothing_is_zero_before_the_output_projection(r
     assert (grads[0][2] == 0).all(), "a picture nobody looks at has no gradient"
 
 
+@pytest.mark.parametrize("with_bias", [False, True], ids=["no bias", "bias"])
+def test_no_kernel_ever_meets_an_empty_row(monkeypatch, with_bias):
+    kernel, masks = torch.nn.functional.scaled_dot_product_attention, []
+
+    def watched(*inputs, attn_mask, **options):
+        masks.append(attn_mask)
+        return kernel(*inputs, attn_mask=attn_mask, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    bias = torch.randn(1, HEADS, QUERIES, QUERIES) if with_bias else None
+    allow = torch.eye(QUERIES, dtype=torch.bool)
+    allow[2] = False
+    layer_with().float()(torch.randn(1, QUERIES, WIDTH), mask=Mask(allow=allow), bias=bias)
+    usable = masks[0].isfinite() if with_bias else masks[0]
+    assert usable.any(-1).all() and not usable.all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_empty_rows_are_zero_in_half_precision_too(dtype):
     q, k, v = (torch.randn(2, 2, 4, 8).to(dtype) for _ in range(3))
