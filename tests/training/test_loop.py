@@ -335,3 +335,43 @@ def test_a_source_that_returns_no_batch_is_named():
 def test_stages_need_different_names(plan):
     with pytest.raises(ValueError, match="different names"):
         quiet(Toy(), plan)
+
+
+def test_gradient_scaling_as_in_fp16_changes_nothing_but_skips_overflows(monkeypatch, tmp_path):
+    """The scaler of half precision, here on the CPU: scaled by a power of two and back, two optimisers, a resume."""
+    from tinyvlm.training import hardware
+
+    plain, scaled = Toy(), Toy()
+    quiet(plain, stages())
+    real = hardware.start
+    scalers = []
+
+    def start(device):
+        accelerator = real(device)
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**30, growth_interval=4)
+        scalers.append(accelerator.scaler)
+        return accelerator
+
+    monkeypatch.setattr(hardware, "start", start)
+
+    def stop(done, total):
+        if done == 7:
+            raise KeyboardInterrupt
+
+    quiet(scaled, stages(), folder=tmp_path, on_step=stop)
+    history = quiet(scaled, stages(), folder=tmp_path)
+    assert history.steps == 12 and scalers[0].get_scale() == 2.0**31 and scalers[1].get_scale() == 2.0**33
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(weights(scaled)[name], value, atol=1e-6, rtol=1e-5)
+
+    class Overflows(Toy):
+        def forward(self, batch):
+            terms = super().forward(batch)
+            if int(self.seen) == 2:  # finite loss, infinite gradient, as a half-precision backward gives
+                terms["regression"].sum.register_hook(lambda grad: grad * float("inf"))
+            return terms
+
+    task, seen = Overflows(), []
+    quiet(task, Stage("s", 5, source()), on_step=lambda done, total: seen.append(weights(task)["model.head.weight"]))
+    assert torch.equal(seen[1], seen[2]) and not torch.equal(seen[2], seen[3])
+    assert scalers[-1].get_scale() == 2.0**29
