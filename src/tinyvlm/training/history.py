@@ -29,7 +29,7 @@ class History:
     """Losses of every step and what the run cost.
 
     `seconds` and `samples` include the part before a resume. `ema`: averaged weights by parameter name, when the last
-    stage asked for them; use them with `ema_weights(task, history)`.
+    stage asked for them; use them with `with averaged(task, history.ema):`.
     """
 
     records: list[Record] = field(default_factory=list)

@@ -89,7 +89,7 @@ class LiveCurve(Progress):
 
     def draw(self) -> None:
         self.axes.clear()
-        stride = max(1, len(self.records) // 500)
+        stride = max(1, len(self.records) // 200)
         for name in dict.fromkeys(name for record in self.records for name in record.losses):
             points = [
                 (i + 1, _mean(self.records[max(0, i - stride + 1) : i + 1], name))
