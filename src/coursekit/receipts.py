@@ -11,16 +11,16 @@ from typing import Any
 from coursekit.schema import Course, Week
 
 EXPLANATIONS = {
-    "fresh": "Fresh: exactly this notebook and this core produced the outputs below.",
+    "fresh": "Exactly this notebook and this core produced the outputs below.",
     "equivalent": (
-        "Equivalent: the code has changed since this run, and the first 20 losses of a small seeded run are still the "
+        "The code has changed since this run, and the first 20 losses of a small seeded run are still the "
         "same to 1e-4."
     ),
     "stale": (
-        "Stale: the code has changed since this run and no longer gives the same losses. Read the numbers below as "
+        "The code has changed since this run and no longer gives the same losses. Read the numbers below as "
         "history until the chapter is run again."
     ),
-    "none": "No receipt: nobody has completed a run of this chapter yet, so this page shows no measured number.",
+    "none": "Nobody has completed a run of this chapter yet, so this page shows no measured number.",
 }
 
 

@@ -39,7 +39,7 @@ def test_receipt_is_shown_as_it_was_written_or_said_to_be_missing(site, week):
     receipt = ROOT / week.receipt
     assert 'id="proof-of-run"' in html
     if not receipt.is_file():
-        assert "nobody has completed a run of this chapter yet" in html
+        assert "Nobody has completed a run of this chapter yet" in html
         return
     data = json.loads(receipt.read_text(encoding="utf-8"))
     assert data["device"] in html and data["fingerprint"][:16] in html

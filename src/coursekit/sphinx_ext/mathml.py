@@ -25,6 +25,8 @@ _DIGITS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT
 
 def letter(character: str, variant: str) -> str:
     """The character in a mathematical style: ("E", "double-struck") gives 𝔼. One without such a form stays itself."""
+    if (character, variant) == ("h", "italic"):
+        return "\N{PLANCK CONSTANT}"
     style = _NAMES.get(variant)
     if style is None:
         return character

@@ -1,0 +1,82 @@
+"""Building: the old site stays until the new one is complete, and only publishing refuses stale receipts."""
+
+import pytest
+
+from coursekit import build
+from coursekit.build import BuildError, build_site, refuse_stale
+from coursekit.receipts import Proof
+from coursekit.serve import make_server
+
+
+@pytest.fixture
+def old_site(repo):
+    folder = repo / "_build" / "html"
+    folder.mkdir(parents=True)
+    (folder / "index.html").write_text("old")
+    return folder
+
+
+def hush(_):
+    """Says nothing."""
+
+
+@pytest.mark.parametrize("step", ["_run_jupyter_book", "_index_words"])
+def test_a_failing_step_leaves_the_old_site_and_no_litter(repo, old_site, monkeypatch, step):
+    def pages(root, stage, say):
+        html = stage / "html"
+        (html / "_static" / "scripts").mkdir(parents=True)
+        return html
+
+    def fail(*_):
+        raise BuildError("could not be made")
+
+    monkeypatch.setattr(build, "_run_jupyter_book", pages)
+    monkeypatch.setattr(build, step, fail)
+    with pytest.raises(BuildError, match="could not be made"):
+        build_site(repo, say=hush)
+    assert (old_site / "index.html").read_text() == "old"
+    assert [path.name for path in old_site.parent.iterdir()] == ["html"]
+
+
+def test_a_complete_build_replaces_the_old_site(repo, old_site, monkeypatch):
+    def pages(root, stage, say):
+        html = stage / "html"
+        (html / "_static" / "scripts").mkdir(parents=True)
+        (html / "new.html").write_text("new")
+        return html
+
+    monkeypatch.setattr(build, "_run_jupyter_book", pages)
+    monkeypatch.setattr(build, "_index_words", hush)
+    said = []
+    assert build_site(repo, say=said.append) == old_site.resolve()
+    assert (old_site / "new.html").is_file() and "book/index.html" in (old_site / "index.html").read_text()
+    assert [path.name for path in old_site.parent.iterdir()] == ["html"] and said[-1].startswith("built in ")
+
+
+def test_disagreement_stops_the_build_before_anything_is_made(repo, monkeypatch):
+    (repo / "notebooks/week03_clip.ipynb").unlink()
+    monkeypatch.setattr(build, "_run_jupyter_book", lambda *_: pytest.fail("was started"))
+    with pytest.raises(BuildError, match="is named but does not exist"):
+        build_site(repo, say=hush)
+    assert not (repo / "_build").exists()
+
+
+@pytest.mark.parametrize("state", ["stale", "none", "fresh", "equivalent"])
+def test_publishing_refuses_stale_and_missing_receipts(repo, course, monkeypatch, state):
+    monkeypatch.setattr(build, "proofs", lambda *_: [Proof(course.week(3), state, {})])
+    if state in ("fresh", "equivalent"):
+        assert refuse_stale(repo, hush) is None
+    else:
+        with pytest.raises(BuildError, match=r"Week 3 cannot be published: its receipt is (stale|missing)"):
+            refuse_stale(repo, hush)
+
+
+def test_serving_needs_a_site_and_a_free_port(old_site, tmp_path):
+    with pytest.raises(FileNotFoundError, match="build it first"):
+        make_server(tmp_path / "nothing", 0)
+    server = make_server(old_site, 0)
+    try:
+        with pytest.raises(OSError, match="cannot be used"):
+            make_server(old_site, server.server_port)
+    finally:
+        server.server_close()

@@ -1,0 +1,99 @@
+"""The command line: what a user reads, and the exit status."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from coursekit import cli
+
+
+@pytest.fixture
+def course_command(repo, monkeypatch, capsys):
+    """Runs `course ARGS` in the little repository: (exit status, output, error output)."""
+
+    def run(*arguments):
+        monkeypatch.chdir(repo)
+        monkeypatch.setattr(sys, "argv", ["course", *map(str, arguments)])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as end:
+            status = end.code or 0
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+def test_list_shows_every_week(course_command):
+    status, out, _ = course_command("list")
+    assert status == 0
+    assert "Flamingo" in out and "조성국" in out and "week03_clip.ipynb" in out and out.count("not written yet") == 13
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("run", 15), "There is no week 15: the course has weeks 1 to 14."),
+    (("check", 0), "There is no week 0: the course has weeks 1 to 14."),
+    (("claims", 99), "There is no week 99: the course has weeks 1 to 14."),
+    (("run", 2), "Week 2 has no chapter to run yet"),
+    (("run", 3, "--preset", "fast"), "Unknown preset 'fast': choose one of smoke, cpu, gpu."),
+    (("claims", 3, "--preset", "fast"), "Unknown preset 'fast': choose one of smoke, cpu, gpu."),
+    (("run", 3, "--size", "huge"), "unknown size 'huge'"),
+    (("serve", "--port", 0), "build it first with `make site`"),
+    (("fork", "https://example.org/x"), "is not a repository: write https://github.com/OWNER/NAME"),
+])  # fmt: skip
+def test_mistakes_end_in_one_sentence_and_status_1(course_command, arguments, message):
+    status, _, err = course_command(*arguments)
+    assert status == 1 and message in err
+    assert "Traceback" not in err and len(err.strip().splitlines()) == 1
+
+
+def test_run_writes_and_says_what(course_command, repo):
+    status, out, _ = course_command("run", 3, "--preset", "cpu")
+    assert status == 0
+    assert "[ 1/2] cell-1" in out and "Written: notebooks/week03_clip.ipynb and notebooks/receipts/week03.json." in out
+    assert json.loads((repo / "notebooks/receipts/week03.json").read_text())["week"] == 3
+
+
+def test_smoke_run_says_that_nothing_was_written(course_command, repo):
+    status, out, _ = course_command("run", 3, "--preset", "smoke")
+    assert status == 0 and "nothing was written" in out and not (repo / "notebooks/receipts").exists()
+
+
+def test_check_lists_what_fails_and_ends_in_status_1(course_command):
+    status, out, err = course_command("check", 3, "--no-smoke")
+    assert status == 1 and "fails  every cell was run, in order" in out and "ok     the notebook is valid" in out
+    assert "Week 3 is not ready" in err
+
+
+def test_wrong_course_file_stops_every_command_and_makes_nothing(course_command, repo):
+    path = repo / "course.yml"
+    path.write_text(path.read_text(encoding="utf-8").replace("short: ViT", "shrt: ViT"), encoding="utf-8")
+    before = {path for path in repo.rglob("*")}
+    for command in (("list",), ("run", 3), ("check", 3), ("build",), ("serve",), ("claims", 3)):
+        status, out, err = course_command(*command)
+        assert status == 1 and out == "" and "course.yml:" in err and "shrt: unknown key" in err
+    assert {path for path in repo.rglob("*")} == before
+
+
+def test_outside_a_course_it_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["course", "list"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 1 and "No course.yml in" in capsys.readouterr().err
+
+
+def test_the_installed_command_starts_quickly_and_without_torch(repo):
+    code = "import sys, coursekit.cli; sys.exit('torch' in sys.modules or 'sphinx' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=repo, env=os.environ | {"PYTHONWARNINGS": "ignore"})
+    assert done.returncode == 0
+
+
+def test_size_in_the_environment_survives_the_check(monkeypatch, course):
+    monkeypatch.setenv("TINYVLM_SIZE", "small")
+    cli.check_choices(course.week(3), "smoke", "micro")
+    assert os.environ["TINYVLM_SIZE"] == "small"

@@ -1,0 +1,96 @@
+"""Running a chapter: outputs and receipt change together after a complete run, and not otherwise."""
+
+import json
+
+import nbformat
+import pytest
+
+from coursekit.runner import RunError, execute, run_chapter
+
+NOTEBOOK, RECEIPT = "notebooks/week03_clip.ipynb", "notebooks/receipts/week03.json"
+
+
+def put(repo, notebook):
+    nbformat.write(notebook, repo / NOTEBOOK)
+    return (repo / NOTEBOOK).read_bytes()
+
+
+def test_a_complete_run_writes_outputs_and_receipt(repo, course, progress, notebook_of):
+    put(repo, notebook_of("import os\nprint('first')\nprint(os.environ['TINYVLM_SEEDS'], os.environ['TINYVLM_SIZE'])"))
+    outcome = run_chapter(repo, course.week(3), progress, preset="cpu", size="micro", seeds=2)
+    notebook = nbformat.read(repo / NOTEBOOK, as_version=4)
+    assert notebook.cells[1].outputs[0].text == "first\n2 micro\n" and notebook.cells[1].execution_count == 1
+    assert json.loads((repo / RECEIPT).read_text())["preset"] == "cpu" == outcome.receipt["preset"]
+    assert progress.begun == ["1/2 cell-1", "2/2 receipt"] and "2 micro" in progress.lines
+    assert notebook.metadata.language_info == {"name": "python"} and "widgets" not in notebook.metadata
+    assert {path.name for path in (repo / "notebooks").iterdir()} == {"week03_clip.ipynb", "receipts"}
+
+
+def test_a_failing_cell_is_named_and_leaves_both_files(repo, course, progress, notebook_of):
+    put(repo, notebook_of("print(1)"))
+    run_chapter(repo, course.week(3), progress, preset="cpu")
+    receipt = (repo / RECEIPT).read_bytes()
+    before = put(repo, notebook_of("print(2)", "raise KeyError('lost')"))
+    with pytest.raises(RunError, match=r"cell 'cell-2' failed with KeyError: 'lost'\. Notebook and receipt"):
+        run_chapter(repo, course.week(3), progress, preset="cpu")
+    assert (repo / NOTEBOOK).read_bytes() == before and (repo / RECEIPT).read_bytes() == receipt
+
+
+def test_a_run_without_a_receipt_keeps_nothing(repo, course, progress, notebook_of):
+    before = put(repo, notebook_of("print(1)", receipt=None))
+    with pytest.raises(RunError, match="wrote no receipt, so nothing was kept"):
+        run_chapter(repo, course.week(3), progress, preset="cpu")
+    assert (repo / NOTEBOOK).read_bytes() == before and not (repo / RECEIPT).exists()
+
+
+def test_a_smoke_run_is_a_trial(repo, course, progress):
+    before = (repo / NOTEBOOK).read_bytes()
+    outcome = run_chapter(repo, course.week(3), progress, preset="smoke")
+    assert outcome.receipt["preset"] == "smoke"
+    assert (repo / NOTEBOOK).read_bytes() == before and not (repo / RECEIPT).exists()
+
+
+def test_a_full_disk_leaves_both_files(repo, course, progress, monkeypatch):
+    import coursekit.runner as runner
+
+    before, write = (repo / NOTEBOOK).read_bytes(), runner.write_text
+
+    def full(path, text):
+        if path.suffix == ".json":
+            raise OSError(f"{path} was not written (No space left on device): free space or make it writable.")
+        write(path, text)
+
+    monkeypatch.setattr(runner, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        run_chapter(repo, course.week(3), progress, preset="cpu")
+    assert (repo / NOTEBOOK).read_bytes() == before and not (repo / RECEIPT).exists()
+
+
+def test_a_killed_kernel_is_told(repo, course, progress, notebook_of):
+    before = put(repo, notebook_of("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"))
+    with pytest.raises(RunError, match="the kernel died in cell 'cell-1'"):
+        run_chapter(repo, course.week(3), progress, preset="cpu")
+    assert (repo / NOTEBOOK).read_bytes() == before
+
+
+def test_a_cell_that_hangs_is_stopped(repo, course, progress, notebook_of, monkeypatch):
+    monkeypatch.setitem(execute.__globals__["CELL_TIMEOUT"], "smoke", 1)
+    put(repo, notebook_of("import time\ntime.sleep(60)"))
+    with pytest.raises(RunError, match="cell 'cell-1' was stopped after 1 s"):
+        execute(repo, course.week(3), progress, preset="smoke")
+
+
+def test_overwritten_progress_lines_are_stored_once(repo, course, progress, notebook_of):
+    put(repo, notebook_of("for i in range(3):\n    print(f'\\rstep {i}', end='', flush=True)\nprint('\\ndone')"))
+    outcome = run_chapter(repo, course.week(3), progress, preset="cpu")
+    assert json.loads(outcome.notebook)["cells"][1]["outputs"][0]["text"] == ["step 2\n", "done\n"]
+
+
+def test_what_cannot_be_run(repo, course, progress):
+    with pytest.raises(ValueError, match="Week 2 has no chapter to run yet"):
+        run_chapter(repo, course.week(2), progress)
+    with pytest.raises(ValueError, match="0 seeds are not possible"):
+        run_chapter(repo, course.week(3), progress, seeds=0)
+    (repo / NOTEBOOK).unlink()
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        run_chapter(repo, course.week(3), progress)

@@ -1,0 +1,140 @@
+"""What the extension makes of course.yml and receipts: tables, cards, formulas, generated pages."""
+
+import json
+import re
+
+import pytest
+from jinja2 import UndefinedError
+
+from coursekit.html import day, number, render
+from coursekit.load import load_course
+from coursekit.receipts import EXPLANATIONS, Proof, duration, proof
+from coursekit.sphinx_ext.cards import Site, mark_solutions
+from coursekit.sphinx_ext.directives import red_thread
+from coursekit.sphinx_ext.mathml import letter, mend_variants
+from coursekit.sphinx_ext.pages import write_pages
+
+CLAIM = {
+    "id": "binding", "kind": "headline", "statement": "It retrieves & cannot <bind>.", "metric": "accuracy",
+    "arms": ["a"], "seeds": [0, 1], "per_seed": {"swapped": [0.5, 0.52]}, "difference": [0.4, 0.41],
+    "interval": [0.31, 0.5], "margin": 0.2, "verdict": "not held at this scale",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("character", "variant", "expected"), [
+    ("E", "double-struck", "𝔼"), ("R", "double-struck", "ℝ"), ("L", "script", "ℒ"), ("N", "script", "𝒩"),
+    ("x", "bold", "𝐱"), ("1", "bold", "𝟏"), ("α", "bold", "𝛂"), ("θ", "bold-italic", "𝜽"), ("I", "fraktur", "ℑ"),
+    ("h", "italic", "ℎ"), ("+", "bold", "+"), ("x", "normal", "x"), ("한", "bold", "한"),
+])  # fmt: skip
+def test_letters_in_mathematical_styles(character, variant, expected):
+    assert letter(character, variant) == expected
+
+
+def test_only_styles_that_browsers_do_not_know_are_replaced():
+    text = '<mi mathvariant="double-struck">E</mi><mi mathvariant="normal">d</mi><mn mathvariant="bold">10</mn>'
+    assert mend_variants(text) == '<mi>𝔼</mi><mi mathvariant="normal">d</mi><mn>𝟏𝟎</mn>'
+
+
+def test_red_thread_has_a_row_a_model_and_the_columns_of_the_data(course):
+    values = {"object": {"value": 0.9, "n": 512}, "objects swapped": {"value": 0.51, "n": 400}}
+    data = {"single_changes": {"CLIP": values, "CLIP with swaps": values}}
+    table = red_thread([Proof(course.week(3), "stale", data)])
+    assert table["changes"] == ["object", "objects swapped"]
+    html = render("red_thread", link=lambda page: f"{page}.html", **table)
+    assert html.count("<tr>") == 3 and 'href="notebooks/week03_clip.html"' in html
+    assert html.count('<td class="score-high" title="512 scenes">0.90</td>') == 2
+    assert html.count('<td class="score-low" title="400 scenes">0.51</td>') == 2 and "week 3, stale" in html
+
+
+def test_red_thread_without_receipts_says_so():
+    html = render("red_thread", link=str, **red_thread([]))
+    assert "No model has filled this table yet" in html and "<table" not in html
+
+
+@pytest.mark.parametrize("state", list(EXPLANATIONS))
+def test_header_card_shows_the_receipt_and_its_state(course, receipt, state):
+    week = course.week(3)
+    shown = Proof(week, state, {} if state == "none" else receipt)
+    html = render("header", week=week, proof=shown, colab=course.colab(week), source="../_sources/x.ipynb")
+    assert EXPLANATIONS[state] in html and f"state-{state}" in html
+    assert ("2 January 2026: 12 s, 300 MB" in html) == (state != "none")
+    assert 'href="https://arxiv.org/abs/2103.00020"' in html and "26 February 2021" in html and "김희은" in html
+
+
+def test_header_card_of_week_1_has_two_talks_and_background(course):
+    html = render("header", week=course.week(1), proof=None, colab=None, source=None)
+    assert html.count("data-talk=") == 2 and "Talk, part 2 of 2" in html
+    assert "it appeared after the course began" in html
+    assert "<iframe" not in html and "youtube-nocookie" not in html and "colab" not in html
+
+
+def test_proof_shows_claims_with_their_seeds_escaped(course, receipt):
+    html = render("proof", proof=Proof(course.week(3), "fresh", receipt | {"claims": [CLAIM]}))
+    assert "It retrieves &amp; cannot &lt;bind&gt;." in html and "not held at this scale" in html
+    assert [cell for cell in re.findall(r"<td>(.*?)</td>", html)][-4:] == ["0.500", "0.520", "0.400", "0.410"]
+    assert "0.310 to 0.500; it had to lie above 0.200" in html
+
+
+def test_a_template_that_lacks_a_value_is_an_error(course):
+    with pytest.raises(UndefinedError):
+        render("status", course=course)
+
+
+def test_states_of_a_receipt(repo, receipt, monkeypatch):
+    import tinyvlm.training.receipts as core
+
+    week = load_course(repo).week(3)
+    assert proof(repo, load_course(repo).week(2)) is None
+    assert proof(repo, week).state == "none"
+    path = repo / week.receipt
+    path.parent.mkdir()
+    path.write_text(json.dumps(receipt))
+    asked = []
+
+    def status(data, notebook, canary):
+        asked.append((data["week"], notebook))
+        return "fresh"
+
+    monkeypatch.setattr(core, "status", status)
+    assert proof(repo, week).state == "fresh" and asked == [(3, repo / week.notebook)]
+
+
+def test_generated_pages_follow_the_course(repo, course):
+    stale = repo / "book/_generated/week03.md"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("from before the chapter was written")
+    write_pages(Site(repo, course, {}))
+    names = {path.name for path in stale.parent.glob("week*.md")}
+    assert names == {f"week{n:02d}.md" for n in range(1, 15) if n != 3}
+    text = (stale.parent / "week05.md").read_text(encoding="utf-8")
+    assert text.startswith("# Week 5 · ALBEF\n") and "not written yet" in text
+    assert "(/notebooks/week03_clip.ipynb)" in text
+
+
+def test_solutions_are_folded_on_the_site_only():
+    cells = [{"cell_type": "code", "source": "x", "metadata": {"tags": ["solution"]}},
+             {"cell_type": "code", "source": "y", "metadata": {}}]  # fmt: skip
+    source = [json.dumps({"cells": cells})]
+    mark_solutions(None, "notebooks/week03_clip", source)
+    first, second = json.loads(source[0])["cells"]
+    assert first["metadata"]["tags"] == ["solution", "hide-cell"]
+    assert first["metadata"]["mystnb"]["code_prompt_show"] == "Show the solution" and second["metadata"] == {}
+    page = ["# A page"]
+    mark_solutions(None, "book/index", page)
+    assert page == ["# A page"]
+
+
+@pytest.mark.parametrize(("value", "expected"), [("2023-04", "April 2023"), ("2021-02-26", "26 February 2021")])
+def test_days(value, expected):
+    assert day(value) == expected
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0.97, "0.970"), (None, "–"), (12.345, "12.35"), (123456.0, "123,456"),
+                                                 ("x", "x"), (1, "1.000")])  # fmt: skip
+def test_numbers(value, expected):
+    assert number(value) == expected
+
+
+@pytest.mark.parametrize(("value", "expected"), [(42.4, "42 s"), (185, "3 min 05 s"), (4200, "1 h 10 min")])
+def test_durations(value, expected):
+    assert duration(value) == expected
