@@ -74,7 +74,7 @@ class LiveCurve(Progress):
         from IPython.display import Image
 
         data = io.BytesIO()
-        self.figure.savefig(data, format="png", dpi=100)
+        self.figure.savefig(data, format="png", dpi=80)
         return Image(data.getvalue(), alt=f"Losses over {self.done} training steps")
 
     def step(self, record: Record, steps: int, samples: int) -> None:
