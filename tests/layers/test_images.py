@@ -65,7 +65,8 @@ def test_resizing_keeps_rows_and_columns_apart():
     torch.testing.assert_close(grid[..., 0], grid[:, :1, 0].expand(8, 8))
     torch.testing.assert_close(grid[..., 1], grid[:1, :, 1].expand(8, 8))
     assert (grid[1:, 0, 0] > grid[:-1, 0, 0]).all() and (grid[0, 1:, 1] > grid[0, :-1, 1]).all()
-    # Half-pixel centres: the middle of the grid stays the middle.
+    # Half-pixel centres: the two new rows inside an old one lie around its middle.
+    torch.testing.assert_close(grid[2:4, 0, 0].mean(), torch.tensor(1.0), rtol=0, atol=0.03)
     torch.testing.assert_close(grid[3:5, 0, 0].mean(), torch.tensor(1.5))
 
 

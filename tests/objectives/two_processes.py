@@ -59,11 +59,12 @@ def loss_and_gradients(batch: Batch, gather: Gather, count: int) -> dict[str, Te
 def shared_gradient(rank: int) -> Tensor:
     """Gradient of gathered rows whose gradient autograd hands to a second branch too."""
     rows = torch.full((2, 3), float(rank + 1), requires_grad=True)
-    other = torch.zeros(4, 3, requires_grad=True)
+    leaf = torch.zeros(4, 3, requires_grad=True)
+    other = leaf * 1.0  # made before the gathering, so that its backward runs after it
     gathered, _ = gather_with_gradient(rows)
     weight = torch.arange(12.0).reshape(4, 3)
     ((gathered + other) * weight).sum().backward()
-    return torch.cat([rows.grad, other.grad])
+    return torch.cat([rows.grad, leaf.grad])
 
 
 def main(rank: int, world: int, address: str, folder: str) -> None:
