@@ -61,6 +61,7 @@ def test_half_precision_files_are_read_as_float32(saved):
     half = {name: value.half() for name, value in weights(saved).items()}
     save_file(half, saved / "model.safetensors")
     model = ViT.from_pretrained(saved)
+    assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
     assert all(torch.equal(value, half[name].float()) for name, value in model.state_dict().items())
 
 
