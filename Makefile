@@ -17,7 +17,7 @@ TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 HF_D
 STAMP := $(VENV)/.installed-$(shell printf '%s' "$(CURDIR)" | cksum | cut -d' ' -f1)
 APT_PACKAGES := chromium fonts-nanum fonts-noto-color-emoji unicode-data unicode-cldr-core
 
-.PHONY: help setup deps site publish serve test quick lint unit alone notebooks site-strict browser week claims assets format \
+.PHONY: help setup deps reference site publish serve test quick lint unit alone notebooks site-strict browser week claims assets format \
 	clean need-week
 
 help: ## this list
@@ -83,6 +83,14 @@ deps: ## system packages for the browser tests and Korean figures (installs wher
 	*) echo "deps: only Linux (also inside WSL) and macOS are known; install a Chromium yourself. Going on without." ;; \
 	esac
 
+reference: setup .reference/.installed ## open_clip and what it needs, apart from .venv, for the tests that compare with it
+
+.reference/.installed: requirements-reference.txt
+	@rm -rf .reference
+	@$(PY) -m pip install --disable-pip-version-check $(PIP_ARGS) -q --no-deps --target .reference -r $< || \
+	  { rm -rf .reference; echo "reference: not to be had here; tests against open_clip are skipped."; mkdir .reference; }
+	@touch $@
+
 site: setup ## the whole site into _build/html
 	$(COURSE) build
 	@echo "'make serve' serves it on this machine."
@@ -93,7 +101,7 @@ publish: setup ## the site as it goes online: like site, but refuses missing and
 serve: setup ## serve _build/html on this machine
 	$(COURSE) serve
 
-test: deps setup ## everything that CI checks
+test: deps setup reference ## everything that CI checks
 	@rm -rf $(RESULTS)
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit

@@ -2,16 +2,20 @@
 
 import importlib
 import importlib.util
+import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 from torch import nn
 
+REFERENCE = Path(__file__).resolve().parents[2] / ".reference"
+
 
 def import_torchvision() -> None:
-    """transformers and open_clip import torchvision where it is installed, and beside a CPU torch its operators lack:
-    registering their shapes fails, which nobody here needs. In `sys.modules` it is harmless afterwards."""
+    """open_clip imports torchvision, and beside a CPU torch its operators lack: registering their shapes fails, which
+    nobody here needs. In `sys.modules` it is harmless afterwards."""
     register = torch.library.register_fake
 
     def without_torchvision(operator, *arguments, **options):
@@ -28,8 +32,6 @@ def import_torchvision() -> None:
 
 @pytest.fixture(scope="session")
 def transformers() -> ModuleType:
-    if importlib.util.find_spec("torchvision"):
-        import_torchvision()
     module = importlib.import_module("transformers")
     module.logging.set_verbosity_error()
     module.logging.disable_progress_bar()
@@ -37,10 +39,12 @@ def transformers() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def open_clip() -> ModuleType:
+def open_clip(transformers: ModuleType) -> ModuleType:
+    """From .reference/ at the root, kept apart from the environment. transformers comes first: it must not see it."""
+    sys.path.append(str(REFERENCE))
     for name in ("open_clip", "torchvision", "timm"):
         if not importlib.util.find_spec(name):
-            pytest.skip(f"{name} is not installed; it comes with the benchmarks only (CONTRIBUTING, 'Benchmarks')")
+            pytest.skip(f"{name} is not installed: `make reference` puts it into {REFERENCE.name}/")
     import_torchvision()
     return importlib.import_module("open_clip.model")
 
