@@ -16,6 +16,13 @@ function entry(found) {
   return item;
 }
 
+// Where no word begins like the query, pagefind shortens the query until one does. Three letters have to remain.
+function deserves(found) {
+  const marked = [...found.excerpt.matchAll(/<mark>(.*?)<\/mark>/g)].map((match) => match[1].toLowerCase());
+  const begins = words.toLowerCase().split(/\s+/).map((word) => word.slice(0, 3));
+  return marked.some((word) => begins.some((start) => word.replace(/^[^\p{L}\p{N}]+/u, "").startsWith(start)));
+}
+
 async function search() {
   for (const field of document.querySelectorAll('.course-search input[name="q"]')) field.value = words;
   if (!words) return;
@@ -23,16 +30,17 @@ async function search() {
   let pagefind;
   try {
     pagefind = await import(new URL("../pagefind/pagefind.js", import.meta.url));
+    await pagefind.options({ baseUrl: new URL("..", import.meta.url).pathname });
     await pagefind.init();
   } catch {
     status.textContent = "Search works only when the site is served: run make serve and open the address it prints.";
     return;
   }
   const { results } = await pagefind.search(words);
-  const found = await Promise.all(results.slice(0, most).map((result) => result.data()));
-  list.replaceChildren(...found.map(entry));
-  const pages = `${results.length} ${results.length === 1 ? "page" : "pages"}`;
-  status.textContent = results.length ? `${pages} with “${words}”` : `No page with “${words}”. Try a shorter beginning.`;
+  const pages = (await Promise.all(results.map((result) => result.data()))).filter(deserves);
+  list.replaceChildren(...pages.slice(0, most).map(entry));
+  const count = `${pages.length} ${pages.length === 1 ? "page" : "pages"}`;
+  status.textContent = pages.length ? `${count} with “${words}”` : `No page with “${words}”. Try a shorter beginning.`;
 }
 
 search();

@@ -1,8 +1,11 @@
 """The search box finds English and Korean words, by their beginnings, and asks nobody else."""
 
 import re
+import threading
 
 import pytest
+
+from coursekit.serve import make_server
 
 
 def results(window):
@@ -50,3 +53,22 @@ def test_words_of_the_query_are_never_taken_for_markup(visit):
     results(window)
     assert window.page.locator("#search-status img, #search-found img").count() == 0
     assert not window.errors
+
+
+def test_results_lead_to_pages_wherever_the_site_lies(site, tmp_path, visit):
+    """On GitHub Pages the site lies in a folder named after the repository."""
+    (tmp_path / "vlm-course").symlink_to(site.resolve(), target_is_directory=True)
+    (tmp_path / "index.html").write_text("the host's own page")
+    server = make_server(tmp_path, 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        window = visit()
+        window.address = f"http://127.0.0.1:{server.server_port}/vlm-course/"
+        window.go("search.html?q=Flamingo")
+        assert all(link.startswith("/vlm-course/") for link in results(window))
+        window.page.locator("#search-found a").first.click()
+        window.page.wait_for_load_state("load")
+        assert window.page.locator("article h1").count() == 1 and not window.errors
+    finally:
+        server.shutdown()
+        server.server_close()
