@@ -1,7 +1,10 @@
 """open_clip's CLIP (also the shape of OpenAI's own files) with random weights, to ours and back."""
 
+import json
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tinyvlm.interop.open_clip import _ratio, clip_from_open_clip, clip_to_open_clip
 from tinyvlm.models import CLIP
@@ -98,6 +101,17 @@ def test_export_of_a_model_of_ours(open_clip, shake):
     ids[:, 20] = 5
     near(ours.encode_image(image), back.encode_image(image, normalize=True))
     near(ours.encode_text(ids), back.encode_text(ids, normalize=True))
+
+
+def test_a_hub_folder_of_theirs_loads(open_clip, shake, tmp_path):
+    """As their repositories look: open_clip's own configuration and weights, transformers' files beside them."""
+    config = CASES["quick_gelu"]
+    theirs = shake(open_clip.CLIP(**config))
+    save_file({name: value.contiguous() for name, value in theirs.state_dict().items()},
+              tmp_path / "open_clip_model.safetensors")  # fmt: skip
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    same_outputs(CLIP.from_pretrained(tmp_path), theirs, config)
 
 
 @pytest.mark.parametrize(("width", "hidden"), [(w, h) for w in (49, 98, 103, 107) for h in (1, 2, w - 1, 3 * w + 2)])

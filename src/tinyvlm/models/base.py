@@ -28,6 +28,7 @@ Converter = Callable[[State, dict[str, Any]], tuple[State, dict[str, Any]]]
 Model = TypeVar("Model", bound="PaperModel")
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+OPEN_CLIP_WEIGHTS, OPEN_CLIP = "open_clip_model.safetensors", "open_clip_config.json"
 
 
 @dataclass(frozen=True)
@@ -177,28 +178,37 @@ def _save(state: State, path: Path) -> None:
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], State]:
-    """config.json and all *.safetensors of a folder."""
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{folder} has no {CONFIG}; point to a folder written by save_pretrained") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{folder / CONFIG} is not JSON ({error}); fetch or save the checkpoint again") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{folder / CONFIG} holds no JSON object; fetch or save the checkpoint again")
-    shards = sorted(folder.glob("*.safetensors"))
-    if not shards:
-        raise FileNotFoundError(
-            f"{folder} has no *.safetensors; this course never unpickles: convert the checkpoint with its own "
-            "library's save_pretrained first"
-        )
+    """Configuration and weights of a folder as we, transformers or open_clip write it."""
+    if not (folder / CONFIG).is_file() and not (folder / OPEN_CLIP).is_file():
+        raise FileNotFoundError(f"{folder} has no {CONFIG}; point to a folder written by save_pretrained")
+    if (folder / OPEN_CLIP).is_file():  # beside it may lie a config.json of transformers, for the same weights
+        config, weights = {"model_type": "open_clip", **_json(folder / OPEN_CLIP)["model_cfg"]}, OPEN_CLIP_WEIGHTS
+    else:
+        config, weights = _json(folder / CONFIG), WEIGHTS
+    index = folder / f"{WEIGHTS}.index.json"
+    parts = sorted(set(_json(index)["weight_map"].values())) if index.is_file() else [weights]
     state: State = {}
-    for shard in shards:
+    for part in parts:
         try:
-            state.update(load_file(shard))
+            state.update(load_file(folder / part))
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"{folder} has no {part}; this course never unpickles: convert the checkpoint with its own library's "
+                "save_pretrained first"
+            ) from None
         except SafetensorError as error:
-            raise ValueError(f"{shard} is damaged or cut short ({error}); fetch or save it again") from error
+            raise ValueError(f"{folder / part} is damaged or cut short ({error}); fetch or save it again") from error
     return config, state
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON ({error}); fetch or save the checkpoint again") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} holds no JSON object; fetch or save the checkpoint again")
+    return value
 
 
 def _download(name: str, revision: str | None) -> Path:
