@@ -34,8 +34,9 @@ class Config:
 
         def build(name: str, value: Any) -> Any:
             kind = hints[name]
-            nested = isinstance(kind, type) and issubclass(kind, Config) and isinstance(value, dict)
-            return kind.from_dict(value) if nested else value
+            if isinstance(kind, type) and issubclass(kind, Config) and isinstance(value, dict):
+                return kind.from_dict(value)
+            return tuple(value) if isinstance(value, list) else value  # JSON has no tuples
 
         return cls(**{name: build(name, value) for name, value in values.items()})
 

@@ -100,9 +100,9 @@ class ViT(PaperModel):
 class ViTTask(Task):
     """Classification: softmax cross-entropy over `batch["label"]`, as in fine-tuning (the paper's section 4.1)."""
 
-    def __init__(self, model: ViT):
+    def __init__(self, model: nn.Module):
         super().__init__()
-        if model.head is None:
+        if getattr(model, "head", None) is None:
             raise ValueError("ViTTask: this ViT has no head (classes=0); build it with the number of classes")
         self.model = model
 
