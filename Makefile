@@ -17,7 +17,7 @@ TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 HF_D
 STAMP := $(VENV)/.installed-$(shell printf '%s' "$(CURDIR)" | cksum | cut -d' ' -f1)
 APT_PACKAGES := chromium fonts-nanum fonts-noto-color-emoji unicode-data unicode-cldr-core
 
-.PHONY: help setup deps reference site publish serve test quick lint unit alone notebooks site-strict browser week claims assets format \
+.PHONY: help setup deps reference site publish serve test quick lint unit alone notebooks site-strict browser week claims benchmarks assets format \
 	clean need-week
 
 help: ## this list
@@ -145,6 +145,9 @@ week: need-week setup ## run a chapter for real: make week N=3 [PRESET=smoke|cpu
 
 claims: need-week setup ## run the arms of a week's claims, resumable: make claims N=3 [PRESET=cpu]
 	$(COURSE) claims $(N) $(if $(PRESET),--preset $(PRESET))
+
+benchmarks: setup reference ## time the core against named peers; writes benchmarks/results.md (quiet machine, minutes)
+	$(PY) benchmarks/run.py
 
 assets: deps setup ## rebuild the shipped emoji assets from Debian's packages
 	$(PY) tools/build_assets.py
