@@ -55,6 +55,27 @@ def test_without_augmentation_each_emoji_has_one_picture() -> None:
         assert torch.equal(by_label.setdefault(label, picture), picture)
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_the_first_nouns_are_numbered_from_zero(split: str) -> None:
+    view = Singles(split, nouns=5)
+    labels = view.batch(range(200))["label"]
+    assert set(labels.tolist()) == set(range(5))
+    emoji = load_emoji().nouns
+    assert view.members.tolist() == [emoji[i].id for i in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [
+        ({"nouns": 0}, 315), ({"nouns": 316}, 315), ({"nouns": 5, "kind": "all"}, 315),
+        ({"split": "novel", "nouns": 61}, 60),
+    ],
+)  # fmt: skip
+def test_nouns_that_are_not_there_are_refused(settings: dict, most: int) -> None:
+    with pytest.raises(ValueError, match=f"choose 1 to {most} of the kind 'nouns'"):
+        Singles(**settings)
+
+
 def test_pictures_depend_on_neither_batch_nor_order() -> None:
     view = Singles("val", seed=5)
     whole = view.batch(range(40))

@@ -44,6 +44,26 @@ def test_without_positions_the_tower_does_not_know_where_a_patch_is():
     torch.testing.assert_close(tower(image).mean(1), tower(swapped).mean(1))
 
 
+@pytest.mark.parametrize("class_token", [True, False])
+def test_positions_can_be_left_out(class_token):
+    """The same tower with a table of zeros; shuffled patches come out shuffled, and a pooled answer is unmoved."""
+    config = VISION.replace(class_token=class_token)
+    bag, tower = VisionTransformer(config.replace(positions=False)).double(), VisionTransformer(config).double()
+    gone = {name: value for name, value in tower.state_dict().items() if name != "positions.weight"}
+    assert set(tower.state_dict()) - set(bag.state_dict()) == {"positions.weight"}
+    bag.load_state_dict(gone)
+    nn.init.zeros_(tower.positions.weight)
+    image = torch.randn(2, 3, 12, 12).double()
+    torch.testing.assert_close(bag(image), tower(image))
+    order = torch.randperm(9)
+    squares = image.unfold(2, 4, 4).unfold(3, 4, 4).flatten(2, 3)[:, :, order]
+    shuffled = squares.unflatten(2, (3, 3)).permute(0, 1, 2, 4, 3, 5).reshape(2, 3, 12, 12)
+    assert not torch.equal(shuffled, image)
+    torch.testing.assert_close(bag(shuffled)[:, class_token:], bag(image)[:, class_token:][:, order])
+    if class_token:
+        torch.testing.assert_close(bag(shuffled)[:, 0], bag(image)[:, 0])
+
+
 def test_heads_width_and_eps_reach_the_layers():
     tower = VisionTransformer(VISION.replace(heads=4, eps=1e-3, qkv_bias=False, activation="relu", patch_bias=False))
     attention = tower.blocks[1]["attention"]

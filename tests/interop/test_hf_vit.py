@@ -183,6 +183,7 @@ def test_another_pooler_activation_is_refused(transformers):
         {"representation": 9},
         {"tower": ViT.Config.named("micro").tower.replace(patch_bias=False)},
         {"tower": ViT.Config.named("micro").tower.replace(norm_before=True)},
+        {"tower": ViT.Config.named("micro").tower.replace(positions=False)},
         {"pool": "mean", "tower": ViT.Config.named("micro").tower.replace(class_token=False)},
     ],
     ids=str,

@@ -171,11 +171,12 @@ def test_a_logit_bias_is_refused():
         PAPER_SHAPED.replace(image_pool="mean", vision=PAPER_SHAPED.vision.replace(class_token=False)),
         PAPER_SHAPED.replace(text=PAPER_SHAPED.text.replace(causal=False)),
         PAPER_SHAPED.replace(vision=PAPER_SHAPED.vision.replace(channels=1)),
+        PAPER_SHAPED.replace(vision=PAPER_SHAPED.vision.replace(positions=False)),
         PAPER_SHAPED.replace(vision=PAPER_SHAPED.vision.replace(patch_bias=True)),
         PAPER_SHAPED.replace(vision=PAPER_SHAPED.vision.replace(activation="relu")),
         PAPER_SHAPED.replace(text=PAPER_SHAPED.text.replace(activation="gelu")),
     ],
-    ids=["mean of patches", "both ways", "grey", "patch bias", "relu", "two activations"],
+    ids=["mean of patches", "both ways", "grey", "no positions", "patch bias", "relu", "two activations"],
 )
 def test_what_their_class_cannot_express_is_not_exported(config):
     model = CLIP(config)

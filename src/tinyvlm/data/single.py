@@ -31,14 +31,16 @@ class Singles(View):
 
     split: train, val (the same emoji, other pictures) or novel (the emoji of no other split). kind: "nouns", the
     curated ones, labelled by noun id; or "all" emoji, labelled by emoji id, of which the novel nouns are `novel`.
-    augment=False centres every sprite at its largest size, unmirrored, on the first background.
+    augment=False centres every sprite at its largest size, unmirrored, on the first background. nouns: only the first n
+    of the split's nouns (None: all); those of train and val are labelled 0 to n - 1.
 
-    Raises ValueError for an unknown split or kind and for a size that cannot be drawn.
+    Raises ValueError for an unknown split or kind, for a size that cannot be drawn and for nouns that are not there.
     """
 
     def __init__(
-        self, split: str = "train", seed: int = 0, size: int = 48, kind: str = "nouns", augment: bool = True
-    ) -> None:
+        self, split: str = "train", seed: int = 0, size: int = 48, kind: str = "nouns", augment: bool = True,
+        nouns: int | None = None,
+    ) -> None:  # fmt: skip
         if split not in SINGLE_SPLITS:
             raise ValueError(
                 f"unknown split {split!r} for single emoji, which hold no pairs: choose one of "
@@ -48,16 +50,25 @@ class Singles(View):
             raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(KINDS)}")
         check_size(size)
         self.split, self.seed, self.size, self.kind, self.augment = split, seed, size, kind, augment
+        self.nouns = nouns
+        if nouns is not None and (kind != "nouns" or not 1 <= nouns <= len(self._nouns)):
+            raise ValueError(
+                f"nouns={nouns} of kind {kind!r}: choose 1 to {len(self._nouns)} of the kind 'nouns' in split {split!r}"
+            )
+
+    @property
+    def _nouns(self) -> tuple[int, ...]:
+        """Noun ids of the split."""
+        table = load_emoji()
+        return table.novel if self.split == "novel" else table.seen
 
     @cached_property
     def members(self) -> NDArray[np.int64]:
         """Emoji ids that the view shows, int64 [n]."""
         table = load_emoji()
         novel = {table.nouns[i].id for i in table.novel}
-        if self.split == "novel":
-            return np.array([table.nouns[i].id for i in table.novel])
-        if self.kind == "nouns":
-            return np.array([table.nouns[i].id for i in table.seen])
+        if self.split == "novel" or self.kind == "nouns":
+            return np.array([table.nouns[i].id for i in self._nouns[: self.nouns]])
         return np.array([emoji.id for emoji in table.emoji if emoji.id not in novel])
 
     @cached_property

@@ -21,7 +21,7 @@ class ResNetConfig(Config):
     """`widths` are the stages' inner widths; a bottleneck puts out four times as much. `stem` is the first width.
 
     `small_stem` is one 3x3 convolution of stride 2, for pictures of a few dozen pixels; otherwise 7x7 of stride 2 and
-    a max pool. Every stage but the first halves the picture.
+    a max pool. Every stage but the first halves the picture. `micro` and `small` are as large as ViT's, head included.
     """
 
     image_size: int = 224
@@ -34,7 +34,11 @@ class ResNetConfig(Config):
 
     SIZES: ClassVar[dict[str, dict[str, Any]]] = {
         "micro": {
-            "image_size": 48, "stem": 48, "small_stem": True, "depths": (1, 1, 1), "widths": (48, 96, 165),
+            "image_size": 48, "stem": 24, "small_stem": True, "depths": (1, 1, 1, 1), "widths": (24, 48, 96, 166),
+            "bottleneck": False,
+        },
+        "small": {
+            "image_size": 64, "stem": 64, "small_stem": True, "depths": (1, 1, 1, 1), "widths": (64, 128, 256, 500),
             "bottleneck": False,
         },
         "ResNet-18": {"depths": (2, 2, 2, 2), "bottleneck": False},
@@ -95,7 +99,7 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, image: Float[Tensor, "b channels size size"]) -> Float[Tensor, "b width rows columns"]:
-        """The last stage's grid, at stride 32 (16 times the stem's stages with `small_stem`)."""
+        """The last stage's grid: with four stages at stride 32, or 16 with `small_stem`, rounded up."""
         check_images(image, self.config.image_size, self.config.channels)
         return self.stages(self.pool(F.relu(self.stem_norm(self.stem(image)))))
 

@@ -18,7 +18,11 @@ from tinyvlm.layers import PatchEmbedding, Positions, Stack
 
 @dataclass(frozen=True)
 class VisionConfig(Config):
-    """`hidden` is the feed-forward width; `norm_before` is CLIP's `ln_pre`; sizes in pixels."""
+    """`hidden` is the feed-forward width; `norm_before` is CLIP's `ln_pre`; sizes in pixels.
+
+    `positions=False` leaves the position table out: the ablation of ViT's appendix D.4, where the encoder sees a bag of
+    patches.
+    """
 
     image_size: int = 224
     patch: int = 16
@@ -33,6 +37,7 @@ class VisionConfig(Config):
     norm_before: bool = False
     patch_bias: bool = True
     qkv_bias: bool = True
+    positions: bool = True
     position_std: float = 0.02
     dropout: float = 0.0
     drop: float = 0.0
@@ -83,7 +88,7 @@ class VisionTransformer(nn.Module):
         self.config, width = config, config.width
         self.patches = PatchEmbedding(config.patch, width, config.channels, bias=config.patch_bias)
         self.class_token = nn.Parameter(torch.zeros(width)) if config.class_token else None
-        self.positions = Positions(config.tokens, width, config.position_std)
+        self.positions = Positions(config.tokens, width, config.position_std) if config.positions else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
         self.norm_before = nn.LayerNorm(width, config.eps) if config.norm_before else nn.Identity()
         self.blocks = Stack(

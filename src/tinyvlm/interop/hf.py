@@ -120,9 +120,10 @@ def vit_to_hf(state: State, config: Values) -> tuple[State, Values]:
     """
     tower, classes, representation = config["tower"], config["classes"], config["representation"]
     require(
-        config["pool"] == "first" and tower["class_token"] and tower["patch_bias"] and not tower["norm_before"],
+        config["pool"] == "first" and tower["class_token"] and tower["patch_bias"] and not tower["norm_before"]
+        and tower["positions"],
         "transformers' ViT",
-        "a class token that is read out, a patch bias and no norm before the blocks",
+        "a class token that is read out, positions, a patch bias and no norm before the blocks",
     )
     require(not (classes and representation), "transformers' ViT", "a tanh layer or a classifier, not both")
     theirs = VIT_FILE.to_theirs(state)
@@ -188,9 +189,9 @@ def clip_to_hf(state: State, config: Values) -> tuple[State, Values]:
         "a causal text read at its end token and a picture read at its class token",
     )
     require(
-        vision["norm_before"] and vision["qkv_bias"] and not vision["patch_bias"],
+        vision["norm_before"] and vision["qkv_bias"] and vision["positions"] and not vision["patch_bias"],
         "CLIPModel",
-        "a norm before the blocks, biases on q, k, v and no patch bias",
+        "positions, a norm before the blocks, biases on q, k, v and no patch bias",
     )
     end = config["end_id"]
     return CLIP_NAMES.to_theirs(state), {

@@ -118,9 +118,10 @@ def clip_to_open_clip(state: State, config: Values) -> tuple[State, Values]:
         "a causal text read at its end token and a picture read at its class token",
     )
     require(
-        vision["norm_before"] and vision["qkv_bias"] and not vision["patch_bias"] and vision["channels"] == 3,
+        vision["norm_before"] and vision["qkv_bias"] and not vision["patch_bias"] and vision["channels"] == 3
+        and vision["positions"],
         "open_clip",
-        "a norm before the blocks, biases on q, k, v, no patch bias and 3 channels",
+        "positions, a norm before the blocks, biases on q, k, v, no patch bias and 3 channels",
     )
     require(
         vision["activation"] == text["activation"] and vision["activation"] in ("gelu", "quick_gelu"),

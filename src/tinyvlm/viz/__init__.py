@@ -6,14 +6,17 @@ A Figure that is the last value of a notebook cell displays itself, as a small p
 from tinyvlm.viz.charts import contrasts_chart, per_seed_plot, similarity_heatmap, training_curves
 from tinyvlm.viz.figure import Figure, describe, show, style
 from tinyvlm.viz.images import attention_overlay, image_grid, ranks_strip
+from tinyvlm.viz.patches import attention_distances, position_similarity
 
 __all__ = [
     "Figure",
+    "attention_distances",
     "attention_overlay",
     "contrasts_chart",
     "describe",
     "image_grid",
     "per_seed_plot",
+    "position_similarity",
     "ranks_strip",
     "show",
     "similarity_heatmap",

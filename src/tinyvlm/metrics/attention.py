@@ -1,0 +1,32 @@
+"""How far attention reaches, measured in pixels (ViT, figure 7 right and appendix D.7)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def grid_distances(side: int, patch: int) -> Float[Tensor, "n n"]:
+    """Distance in pixels between the centres of all patches of a square grid, row by row."""
+    place = torch.arange(side * side)
+    centres = torch.stack([place // side, place % side], 1).double() * patch
+    return torch.cdist(centres, centres)
+
+
+def attention_distance(weights: Float[Tensor, "b heads n m"], side: int, patch: int) -> Float[Tensor, "heads"]:
+    """Mean distance in pixels between a patch and what it attends to, weighted by attention, for each head.
+
+    weights: after the softmax. Tokens in front of the side * side patches (a class token) are left out and the rest of
+    each row is brought back to a sum of 1; a row that attends to those tokens alone does not count. ValueError when
+    there are fewer tokens than patches.
+    """
+    patches = side * side
+    if min(weights.shape[-2:]) < patches:
+        raise ValueError(
+            f"attention of shape {list(weights.shape)} has fewer tokens than the {patches} patches of a grid of side "
+            f"{side}: pass the side of the picture that was encoded"
+        )
+    among = weights[..., -patches:, -patches:].double()
+    total = among.sum(-1)
+    reach = (among * grid_distances(side, patch).to(among)).sum(-1) / total.clamp_min(1e-12)
+    counted = (total > 1e-12).double()
+    return ((reach * counted).sum((0, 2)) / counted.sum((0, 2)).clamp_min(1)).float()
