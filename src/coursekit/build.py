@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -82,25 +85,60 @@ def _run_jupyter_book(root: Path, stage: Path, say: Say) -> Path:
         "--path-output", str(stage), "-W", "-n", "--keep-going", "--all",
     ]  # fmt: skip
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"}
-    process = subprocess.Popen(
-        command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
-        errors="replace",
-    )  # fmt: skip
-    lines: list[str] = []
-    shown = ("", -1)
-    for raw in process.stdout or ():
-        line = _COLOUR.sub("", raw.replace("\r", "\n")).strip()
-        lines.append(line)
-        if match := _PERCENT.search(line):
-            part, percent = match[1], int(match[2])
-            if (part, percent // 25) != shown:
-                shown = (part, percent // 25)
-                say(f"    {part} {percent} %")
+    status, lines = follow(command, root, environment, _Percent(say))
     html = stage / "_build" / "html"
-    if process.wait() != 0 or not (html / "book" / "index.html").is_file():
+    if status != 0 or not (html / "book" / "index.html").is_file():
         told = [line for line in lines if re.search(r"(WARNING|ERROR|CRITICAL): |[Ee]xception|course\.yml:", line)]
         raise BuildError("The pages could not be built; nothing was replaced.\n" + "\n".join(told or lines[-30:]))
     return html
+
+
+class _Percent:
+    """Passes on Sphinx's percentages, a line a quarter."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._shown = ("", -1)
+
+    def __call__(self, line: str) -> None:
+        if match := _PERCENT.search(line):
+            quarter = (match[1], int(match[2]) // 25)
+            if quarter != self._shown:
+                self._shown = quarter
+                self._say(f"    {match[1]} {match[2]} %")
+
+
+def follow(
+    command: list[str], folder: Path, environment: dict[str, str], hear: Callable[[str], None]
+) -> tuple[int, list[str]]:
+    """Runs a command in `folder`, hands on its lines as they come; returns exit status and all lines.
+
+    It ends when the command ends, and takes with it whatever the command started: a helper that outlives it (the
+    formula server, when its start was too slow) would keep the pipe open for ever.
+    """
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+        errors="replace", start_new_session=os.name == "posix",
+    )  # fmt: skip
+    lines: list[str] = []
+
+    def read() -> None:
+        for raw in process.stdout or ():
+            lines.append(_COLOUR.sub("", raw.replace("\r", "\n")).strip())
+            hear(lines[-1])
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        status = process.wait()
+    finally:
+        if os.name == "posix":
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    reader.join(timeout=10)
+    return status, lines
 
 
 def _finish_files(html: Path, title: str) -> None:

@@ -1,9 +1,14 @@
 """Building: the old site stays until the new one is complete, and only publishing refuses stale receipts."""
 
+import os
+import subprocess
+import sys
+import time
+
 import pytest
 
 from coursekit import build
-from coursekit.build import BuildError, build_site, refuse_stale
+from coursekit.build import BuildError, build_site, follow, refuse_stale
 from coursekit.receipts import Proof
 from coursekit.serve import make_server
 
@@ -14,6 +19,12 @@ def old_site(repo):
     folder.mkdir(parents=True)
     (folder / "index.html").write_text("old")
     return folder
+
+
+def runs(pid):
+    """Whether the process still runs; one that ended and that nobody has asked for yet does not."""
+    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return done.stdout.strip()[:1] not in ("", "Z")
 
 
 def hush(_):
@@ -69,6 +80,24 @@ def test_publishing_refuses_stale_and_missing_receipts(repo, course, monkeypatch
     else:
         with pytest.raises(BuildError, match=r"Week 3 cannot be published: its receipt is (stale|missing)"):
             refuse_stale(repo, hush)
+
+
+def test_a_helper_that_outlives_its_command_does_not_hold_up_the_build(tmp_path):
+    # The helper inherits the pipe and would sleep a minute.
+    helper = "import subprocess, sys; print('hello', flush=True); p = subprocess.Popen(['sleep', '60']); print(p.pid)"
+    heard, began = [], time.monotonic()
+    status, lines = follow([sys.executable, "-c", helper], tmp_path, dict(os.environ), heard.append)
+    assert status == 0 and lines[0] == "hello" and heard == lines
+    assert time.monotonic() - began < 30
+    while runs(int(lines[1])):
+        assert time.monotonic() - began < 30
+        time.sleep(0.05)
+
+
+def test_a_failing_command_gives_its_status_and_its_last_words(tmp_path):
+    status, lines = follow([sys.executable, "-c", "import sys; sys.exit('no such page')"], tmp_path, dict(os.environ),
+                           hush)  # fmt: skip
+    assert status == 1 and lines == ["no such page"]
 
 
 def test_serving_needs_a_site_and_a_free_port(old_site, tmp_path):

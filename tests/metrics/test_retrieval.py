@@ -1,5 +1,7 @@
 """Recall@K against a slow loop that sorts, and against answers worked out by hand."""
 
+from types import ModuleType
+
 import pytest
 import torch
 from hypothesis import given
@@ -73,9 +75,60 @@ def test_large_integers_keep_their_order() -> None:
         (torch.tensor([[0.0, torch.nan], [0.0, 0.0]]), 1, None, "NaN"),
         (torch.zeros(0, 0), 1, None, "empty"),
         (torch.zeros(2, 2), 1, torch.tensor([0, 2]), r"must lie in \[0, 1\]"),
-        (torch.zeros(2, 2), 1, torch.tensor([0, 0]), "Query 1 has no relevant candidate"),
+        (torch.zeros(2, 2), 1, torch.tensor([0, 0]), "Image 1 has no caption"),
     ],
 )
 def test_bad_input_gets_one_sentence(scores: Tensor, k: int, owner: Tensor | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         recall_at_k(scores, k, owner)
+
+
+def test_a_query_without_an_answer_is_named() -> None:
+    with pytest.raises(ValueError, match="Query 1 has no relevant candidate"):
+        ranks(torch.zeros(2, 2), torch.tensor([[True, False], [False, False]]))
+
+
+@given(st.data())
+def test_both_ways_of_ranking_agree(data: st.DataObject) -> None:
+    """`recall_at_k` counts without the mask that `ranks` takes."""
+    images, captions = data.draw(st.integers(1, 5)), data.draw(st.integers(5, 9))
+    owner = torch.arange(captions) % images
+    values = data.draw(st.lists(st.integers(-2, 2), min_size=images * captions, max_size=images * captions))
+    scores = torch.tensor(values).view(images, captions)
+    relevant = owner[None] == torch.arange(images)[:, None]
+    for k in range(1, images + 1):
+        expected = [float((ranks(s, r) <= k).double().mean()) for s, r in ((scores, relevant), (scores.T, relevant.T))]
+        assert recall_at_k(scores, k, owner) == Recall(*expected)
+
+
+@given(st.data())
+def test_the_order_of_pictures_and_captions_does_not_matter(data: st.DataObject) -> None:
+    images = data.draw(st.integers(1, 6))
+    scores = torch.tensor(data.draw(st.lists(st.integers(-2, 2), min_size=images**2, max_size=images**2))).view(
+        images, images
+    )
+    rows, columns = (torch.tensor(data.draw(st.permutations(range(images)))) for _ in range(2))
+    recall = recall_at_k(scores, 1)
+    # Row a of the shuffled matrix is picture rows[a]; column b is caption columns[b], of picture columns[b].
+    assert recall_at_k(scores[rows][:, columns], 1, rows.argsort()[columns]) == recall
+    assert 0 <= recall.mean <= 1 and recall_at_k(scores, images) == Recall(1.0, 1.0)
+
+
+def test_recall_grows_with_k_and_equals_the_hit_rate_of_torchmetrics(torchmetrics: ModuleType) -> None:
+    scores = torch.randn(12, 36)
+    owner = torch.arange(36) % 12
+    relevant = owner[None] == torch.arange(12)[:, None]
+    hit_rate = torchmetrics.functional.retrieval.retrieval_hit_rate
+    before = 0.0
+    for k in (1, 3, 5, 12):
+        recall = recall_at_k(scores, k, owner)
+        rows = [hit_rate(s, r, top_k=k) for s, r in zip(scores, relevant, strict=True)]
+        columns = [hit_rate(s, r, top_k=k) for s, r in zip(scores.T, relevant.T, strict=True)]
+        assert recall.image_to_text == pytest.approx(float(torch.stack(rows).mean()), abs=1e-6)
+        assert recall.text_to_image == pytest.approx(float(torch.stack(columns).mean()), abs=1e-6)
+        assert recall.mean >= before
+        before = recall.mean
+
+
+def test_scores_that_need_gradients_are_fine() -> None:
+    assert recall_at_k(torch.eye(3, requires_grad=True)) == Recall(1.0, 1.0)

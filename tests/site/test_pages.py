@@ -102,7 +102,7 @@ def test_front_door_leads_to_the_index(visit):
 def test_red_thread_stands_before_everything_else_on_the_index(visit):
     window = visit().go("book/index.html")
     first = window.page.locator("article h1 + *").first
-    assert first.evaluate("node => node.matches('.table-scroll, .empty-note')")
+    assert first.evaluate("node => node.matches('.table-title, .empty-note')")
 
 
 def test_every_week_stands_on_index_and_syllabus_with_title_and_speaker(site):

