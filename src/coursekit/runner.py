@@ -14,12 +14,14 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from coursekit.files import write_text
+from coursekit.files import write_bytes, write_text
 from coursekit.schema import Week
 
 # Seconds that one cell may take. The presets' budgets are 20 s and 10 min for a whole chapter on the hardware they were
 # measured on; slower machines get several times that before a cell counts as stuck.
 CELL_TIMEOUT: dict[str | None, int] = {"smoke": 300, "cpu": 3600, "gpu": 3600, None: 3600}
+
+ZOO = Path("src", "tinyvlm", "zoo", "weights")
 
 UNTOUCHED = "Notebook and receipt are as they were."
 
@@ -40,12 +42,14 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run that passed: the executed notebook as text, its receipt (None for a trial run), wall-clock seconds."""
+    """A run that passed: the executed notebook as text, its receipt (None for a trial run), wall-clock seconds,
+    and the files that it offered to the zoo."""
 
     notebook: str
     receipt: dict[str, Any] | None
     seconds: float
     slowest: tuple[str, float]
+    zoo: dict[str, bytes]
 
 
 def environment(preset: str | None, size: str | None, seeds: int | None, receipt: Path) -> dict[str, str]:
@@ -89,21 +93,23 @@ def execute(
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="course-run-") as folder:
         receipt = Path(folder) / "receipt.json"
-        variables = environment(preset, size, seeds, receipt)
+        zoo = Path(folder) / "zoo"
+        variables = environment(preset, size, seeds, receipt) | {"TINYVLM_ZOO": str(zoo)}
         if threads is not None:
             variables |= {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCH_NUM_THREADS")}
         slowest = _run_cells(notebook, path, variables, progress, CELL_TIMEOUT[preset])
         data = json.loads(receipt.read_text(encoding="utf-8")) if receipt.is_file() else None
-    return Outcome(_tidied(notebook), data, time.monotonic() - started, slowest)
+        offered = {file.relative_to(zoo).as_posix(): file.read_bytes() for file in zoo.rglob("*") if file.is_file()}
+    return Outcome(_tidied(notebook), data, time.monotonic() - started, slowest, offered)
 
 
 def run_chapter(
     root: Path, week: Week, progress: Progress, *, preset: str | None = None, size: str | None = None,
     seeds: int | None = None,
 ) -> Outcome:
-    """Runs the chapter and, when every cell passed, replaces its outputs and its receipt together.
+    """Runs the chapter and, when every cell passed, replaces outputs and receipt together, then the zoo's weights.
 
-    A `smoke` run is a trial and replaces neither: its numbers mean nothing.
+    A `smoke` run is a trial and replaces nothing: its numbers mean nothing.
     Raises `RunError` (a cell failed, or the run left no receipt), ValueError or OSError; then both are untouched.
     """  # fmt: skip
     outcome = execute(root, week, progress, preset=preset, size=size, seeds=seeds)
@@ -128,6 +134,10 @@ def run_chapter(
     except OSError:
         write_text(notebook, before)
         raise
+    for name, content in outcome.zoo.items():
+        target = root / ZOO / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(target, content)
     return outcome
 
 

@@ -26,6 +26,26 @@ def test_a_complete_run_writes_outputs_and_receipt(repo, course, progress, noteb
     assert {path.name for path in (repo / "notebooks").iterdir()} == {"week03_clip.ipynb", "receipts"}
 
 
+OFFER = """import os, pathlib
+folder = pathlib.Path(os.environ["TINYVLM_ZOO"], "clip-test")
+folder.mkdir(parents=True)
+(folder / "model.safetensors").write_bytes(b"weights")"""
+
+
+def test_offered_weights_are_kept_by_a_complete_run_only(repo, course, progress, notebook_of):
+    kept = repo / "src/tinyvlm/zoo/weights/clip-test/model.safetensors"
+    put(repo, notebook_of(OFFER))
+    run_chapter(repo, course.week(3), progress, preset="smoke")
+    assert not kept.exists()
+    put(repo, notebook_of(OFFER, "raise KeyError('lost')"))
+    with pytest.raises(RunError):
+        run_chapter(repo, course.week(3), progress, preset="cpu")
+    assert not kept.exists()
+    put(repo, notebook_of(OFFER))
+    run_chapter(repo, course.week(3), progress, preset="cpu")
+    assert kept.read_bytes() == b"weights"
+
+
 def test_a_failing_cell_is_named_and_leaves_both_files(repo, course, progress, notebook_of):
     put(repo, notebook_of("print(1)"))
     run_chapter(repo, course.week(3), progress, preset="cpu")
