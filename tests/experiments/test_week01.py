@@ -51,11 +51,14 @@ def test_equality_of_bleu1_is_lost_when_a_word_is(found) -> None:
 
 
 def test_what_the_chapter_says_in_words(found, scenes) -> None:
-    """ROUGE-L sides with BLEU-4; shuffled captions keep a part of CIDEr-D; one more reference changes the picture."""
+    """ROUGE-L sides with BLEU-4; shuffled captions keep a part of CIDEr-D; with most objects wrong the copying system
+    leads in CIDEr-D too; one more reference changes the picture."""
     truthful, copying = found["right facts, another phrasing"], found["copied phrases, wrong nouns"]
     assert copying["ROUGE-L"] > truthful["ROUGE-L"] + 0.2
     assert found["words shuffled"]["CIDEr-D"] > 0.2 * found["words in order"]["CIDEr-D"]
+    mostly_wrong = week01.caption_scores(week01.copied(scenes, wrong=0.6), week01.references(scenes))
     said = week01.rephrased(scenes)
+    assert mostly_wrong["CIDEr-D"] > week01.caption_scores(said, week01.references(scenes))["CIDEr-D"] + 0.5
     more = [[*of_scene, own] for of_scene, own in zip(week01.references(scenes), said, strict=True)]
     assert bleu(said, more).scores[3] == pytest.approx(1.0)
 

@@ -222,10 +222,10 @@ CLAIMS = (
         statement="Two captioning systems change places between CIDEr-D and BLEU-4: the one with every fact right in a "
         "phrasing of its own leads by more than 0.5 of 10 points of CIDEr-D, the one that copies phrases and names "
         "every object wrong leads by more than 0.05 of BLEU-4.",
-        metric="smaller of the two leads, as shares of the scales",
+        metric="CIDEr-D / 10 minus BLEU-4",
         arms=("right facts, another phrasing", "copied phrases, wrong nouns"),
         difference=_flip("right facts, another phrasing", "copied phrases, wrong nouns", "CIDEr-D", "BLEU-4", top=10.0),
-        # One arm's own number, for plots: how far its CIDEr-D lies above its BLEU-4, both as shares of their scales.
+        # One arm's own number, for plots; the difference is the smaller of the two leads.
         value=lambda metrics: metrics["CIDEr-D"] / 10 - metrics["BLEU-4"],
         margin=0.05,
     ),
@@ -236,7 +236,7 @@ CLAIMS = (
         statement="Shuffling the words of every caption leaves BLEU-1 exactly where it was.",
         metric="BLEU-1",
         arms=("words in order", "words shuffled"),
-        difference=lambda arms: -abs(_drop("BLEU-1")(arms)),
+        difference=lambda arms: 0.0 - abs(_drop("BLEU-1")(arms)),  # not -abs: equality is 0, not -0
         margin=-1e-9,
     ),
     Claim(
@@ -255,7 +255,7 @@ CLAIMS = (
         kind="direction",
         statement="Where one class in four takes most scenes, always answering it beats an answerer who is right for "
         "seven in ten of every class in accuracy, and loses to it in mean-per-class accuracy.",
-        metric="smaller of the two leads",
+        metric="accuracy minus mean per class",
         arms=("majority class", "right for 7 in 10"),
         difference=_flip("majority class", "right for 7 in 10", "accuracy", "mean per class"),
         value=lambda metrics: metrics["accuracy"] - metrics["mean per class"],
@@ -266,7 +266,7 @@ CLAIMS = (
         kind="direction",
         statement="Where scenes share their captions, R@1 takes more than 0.3 from a scorer that knows exactly which "
         "captions are true.",
-        metric="R@1, any true caption, minus R@1, its own caption",
+        metric="R@1 that equal captions take",
         arms=("knows what is true",),
         value=lambda metrics: metrics["R@1, any true caption"] - metrics["R@1, its own caption"],
         difference=lambda arms: (
