@@ -149,6 +149,14 @@ def test_a_second_box_on_the_same_thing_is_wrong() -> None:
     assert box_average_precision([both], [one([box, nothing])]).ap == pytest.approx((51 + 50 * 2 / 3) / 101)
 
 
+def test_of_two_true_boxes_that_fit_equally_the_later_is_taken() -> None:
+    """The first detection overlaps both equally; the second fits only the later one, and finds it taken."""
+    true = one([[0.0, 0.0, 10.0, 1.0], [4.0, 0.0, 14.0, 1.0]])
+    found = one([[2.0, 0.0, 12.0, 1.0], [5.0, 0.0, 15.0, 1.0]], [0.9, 0.8])
+    assert box_average_precision([found], [true]).ap50 == pytest.approx(51 / 101)
+    close(box_average_precision([found], [true]), pycocotools([(found, true)]))
+
+
 def test_what_lies_in_a_crowd_is_neither_right_nor_wrong() -> None:
     box, crowd, inside = [0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 90.0, 90.0], [30.0, 30.0, 35.0, 35.0]
     found = one([inside, inside, box], [0.9, 0.8, 0.7])

@@ -49,5 +49,5 @@ def test_range_order_and_the_perfect_caption(said: list[str], meant: list[list[s
 
 
 def test_bad_beta_gets_one_sentence() -> None:
-    with pytest.raises(ValueError, match="beta=0.0 must be positive"):
+    with pytest.raises(ValueError, match=r"beta=0\.0 must be positive"):
         rouge_l(["a"], [["a"]], beta=0.0)
