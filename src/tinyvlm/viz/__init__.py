@@ -3,6 +3,7 @@
 A Figure that is the last value of a notebook cell displays itself, as a small picture with that alt text.
 """
 
+from tinyvlm.viz.boxes import boxes_on_image
 from tinyvlm.viz.charts import contrasts_chart, per_seed_plot, similarity_heatmap, training_curves
 from tinyvlm.viz.figure import Figure, describe, show, style
 from tinyvlm.viz.images import attention_overlay, image_grid, ranks_strip
@@ -12,6 +13,7 @@ __all__ = [
     "Figure",
     "attention_distances",
     "attention_overlay",
+    "boxes_on_image",
     "contrasts_chart",
     "describe",
     "image_grid",

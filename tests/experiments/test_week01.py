@@ -1,0 +1,188 @@
+"""Week 1: the systems say what their names promise, the claims' differences mean it, and what the prose says is so."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from tinyvlm.data.captions import captions
+from tinyvlm.data.emoji import load_emoji
+from tinyvlm.data.scenes import Scenes, content
+from tinyvlm.experiments import week01, week01_checks
+from tinyvlm.experiments.exercises import Verdict
+from tinyvlm.metrics.bleu import bleu
+from tinyvlm.metrics.text import caption_words
+
+NOUNS = set(load_emoji().names("en"))
+
+
+@pytest.fixture(scope="module")
+def scenes() -> Scenes:
+    world = week01.world(3)
+    return world.scenes(world.unique(200))
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, week01.Metrics]:
+    """Every arm on 400 scenes of a seed that no claim uses."""
+    return {arm: run(11, 400) for arm, run in week01.ARMS.items()}
+
+
+def test_every_arm_of_a_claim_exists_and_every_arm_is_used() -> None:
+    assert {arm for claim in week01.CLAIMS for arm in claim.arms} == set(week01.ARMS)
+    assert [claim.kind for claim in week01.CLAIMS].count("headline") == 1
+    assert all(claim.week == 1 for claim in week01.CLAIMS)
+
+
+@pytest.mark.parametrize("claim", week01.CLAIMS, ids=lambda claim: claim.id)
+def test_differences_lie_above_their_margin_and_swapped_arms_below(claim, found) -> None:
+    assert claim.difference({arm: found[arm] for arm in claim.arms}) > claim.margin
+    if len(claim.arms) == 2 and claim.id != "shuffled-bleu1":  # that one asks for equality, which has no direction
+        first, second = claim.arms
+        assert claim.difference({first: found[second], second: found[first]}) < claim.margin
+
+
+def test_equality_of_bleu1_is_lost_when_a_word_is(found) -> None:
+    claim = next(claim for claim in week01.CLAIMS if claim.id == "shuffled-bleu1")
+    lossy = {**found["words shuffled"], "BLEU-1": found["words shuffled"]["BLEU-1"] - 1e-3}
+    assert claim.difference({"words in order": found["words in order"], "words shuffled": lossy}) < claim.margin
+
+
+def test_what_the_chapter_says_in_words(found, scenes) -> None:
+    """ROUGE-L sides with BLEU-4; shuffled captions keep a part of CIDEr-D; with most objects wrong the copying system
+    leads in CIDEr-D too; one more reference changes the picture."""
+    truthful, copying = found["right facts, another phrasing"], found["copied phrases, wrong nouns"]
+    assert copying["ROUGE-L"] > truthful["ROUGE-L"] + 0.2
+    assert found["words shuffled"]["CIDEr-D"] > 0.2 * found["words in order"]["CIDEr-D"]
+    mostly_wrong = week01.caption_scores(week01.copied(scenes, wrong=0.6), week01.references(scenes))
+    said = week01.rephrased(scenes)
+    assert mostly_wrong["CIDEr-D"] > week01.caption_scores(said, week01.references(scenes))["CIDEr-D"] + 0.5
+    more = [[*of_scene, own] for of_scene, own in zip(week01.references(scenes), said, strict=True)]
+    assert bleu(said, more).scores[3] == pytest.approx(1.0)
+
+
+def test_the_truthful_system_says_the_facts_as_no_reference_does(scenes) -> None:
+    facts = NOUNS | {"red", "blue", "green", "yellow", "cream", "azure"}
+    for said, truth in zip(week01.rephrased(scenes), week01.references(scenes), strict=True):
+        assert len(set(truth)) == 3 and said not in truth
+        for reference in truth:
+            assert Counter(w for w in said.split() if w in facts) == Counter(w for w in reference.split() if w in facts)
+
+
+def test_the_copying_system_differs_in_every_noun_and_in_nothing_else(scenes) -> None:
+    first = [caption_words(caption) for caption in captions(scenes, phrasing=0)]
+    for said, reference, objects in zip(week01.copied(scenes), first, scenes.count, strict=True):
+        pairs = [(a, b) for a, b in zip(said.split(), reference.split(), strict=True) if a != b]
+        assert len(pairs) == objects and all(a in NOUNS and b in NOUNS for a, b in pairs)
+        assert len({a for a, _ in pairs}) == objects
+    assert week01.copied(scenes, wrong=0.0) == week01.in_order(scenes) == first
+
+
+def test_the_share_of_wrong_nouns_is_as_asked(scenes) -> None:
+    changed = sum(
+        a != b
+        for said, reference in zip(week01.copied(scenes, 0.3), week01.in_order(scenes), strict=True)
+        for a, b in zip(said.split(), reference.split(), strict=True)
+    )
+    total = int(scenes.count.sum())
+    assert abs(changed / total - 0.3) < 4 * math.sqrt(0.3 * 0.7 / total)
+    with pytest.raises(ValueError, match=r"wrong=1.5 is a share of objects: choose a number from 0 to 1"):
+        week01.copied(scenes, 1.5)
+
+
+def test_shuffling_keeps_the_words_and_moves_them(scenes) -> None:
+    order, mixed = week01.in_order(scenes), week01.shuffled(scenes)
+    assert all(Counter(a.split()) == Counter(b.split()) for a, b in zip(order, mixed, strict=True))
+    assert sum(a != b for a, b in zip(order, mixed, strict=True)) > 195
+    assert mixed == week01.shuffled(scenes)
+
+
+def test_copies_are_counted_and_the_two_answerers_answer_as_described() -> None:
+    many = week01.world(0, week01.COPIES).scenes(np.arange(2000))
+    labels = week01.copies(many)
+    for noun, label in zip(many.noun.tolist(), labels.tolist(), strict=True):
+        here = [n for n in noun if n >= 0]
+        assert label == (len(here) - 1 if len(here) > 1 and len(set(here)) == 1 else 0)
+    assert set(week01.majority(labels, many.key).tolist()) == {0}
+    right = week01.seven_in_ten(labels, many.key) == labels
+    for label in range(4):
+        mine = right[labels == label].double()
+        assert abs(float(mine.mean()) - 0.7) < 4 * math.sqrt(0.21 / len(mine))
+
+
+def test_perfect_knowledge_finds_its_own_caption_as_often_as_captions_differ(found) -> None:
+    alike = week01.world(11, week01.ALIKE).scenes(np.arange(400))
+    expected = len(np.unique(content(alike))) / 400  # of k equal captions each picture finds its own with chance 1/k
+    got = found["knows what is true"]
+    assert got["R@1, any true caption"] == 1.0
+    assert abs(got["R@1, its own caption"] - expected) < 4 * math.sqrt(expected / 400)
+    said = captions(alike, phrasing=0)
+    same = torch.tensor([[a == b for b in said] for a in said])
+    assert torch.equal(week01.same_content(alike), same)
+
+
+def test_settings_canary_and_errors() -> None:
+    settings = [str(week01.settings(arm, preset)) for arm in week01.ARMS for preset in ("smoke", "cpu")]
+    assert len(set(settings)) == len(settings)
+    values = week01.canary()
+    assert len(values) == 20 and values == week01.canary() and all(map(math.isfinite, values))
+    steps: list[tuple[int, int]] = []
+    again = week01.run_arm("majority class", 0, "smoke", progress=lambda *step: steps.append(step))
+    assert steps == [(1, 1)] and again == week01.run_arm("majority class", 0, "smoke")
+    assert again != week01.run_arm("majority class", 1, "smoke")
+    with pytest.raises(ValueError, match="week 1 has no arm 'human'; choose from right facts"):
+        week01.run_arm("human", 0, "smoke")
+
+
+REFERENCES = [[f"there is a picture of a {thing} on the table"] for thing in ("dog", "cat", "bike", "cake")]
+SAME = [of_scene[0] for of_scene in REFERENCES]
+
+
+def percentiles(hits: np.ndarray, seed: int, tail: float = 0.025, share: float = 1.0) -> tuple[float, float]:
+    draws = np.random.default_rng(seed).integers(0, len(hits), (2000, int(share * len(hits))))
+    low, high = np.quantile(hits[draws].mean(1), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+WRONG = {
+    "opposite_order": {
+        "picture is too few": lambda: (REFERENCES[:1], SAME[:1], SAME[:1]),
+        "has to lead in CIDEr-D": lambda: (REFERENCES, SAME, SAME),
+        "has to lead in BLEU-4": lambda: (REFERENCES, SAME, ["nothing here is right"] * 4),
+    },
+    "vqa_formula": {
+        "for 1 of 10": lambda matches, people: min(1.0, matches / 3),
+        "for 1 of 5": lambda matches, people: min(1.0, 0.3 * matches),
+    },
+    "bootstrap": {
+        "does not hold the mean": lambda hits, seed: (float(hits.mean()), float(hits.mean())),
+        "middle 95 %": lambda hits, seed: percentiles(hits, seed, tail=0.005),
+        "resampled means is": lambda hits, seed: percentiles(hits, seed, share=0.5),
+        "same seed": lambda hits, seed: percentiles(hits, int(np.random.default_rng().integers(1 << 30))),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "words"), [(name, words) for name, cases in WRONG.items() for words in cases])
+def test_checks_say_what_is_wrong(name: str, words: str) -> None:
+    verdict = getattr(week01_checks, name)(WRONG[name][words])
+    assert isinstance(verdict, Verdict) and not verdict.passed and words in verdict.message
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_checks_refuse_stubs_and_crashes_without_raising(name: str) -> None:
+    def crash(*_: object) -> None:
+        raise RuntimeError("boom")
+
+    for answer, words in ((lambda *_: None, "it returns nothing yet"), (crash, "boom")):
+        verdict = getattr(week01_checks, name)(answer)
+        assert isinstance(verdict, Verdict) and not verdict.passed and words in verdict.message
+
+
+def test_checks_accept_right_answers() -> None:
+    mixed = [" ".join(reversed(caption.split())) for caption in SAME]
+    assert week01_checks.opposite_order(lambda: (REFERENCES, mixed, ["there is a picture of a thing on the table"] * 4))
+    assert week01_checks.bootstrap(percentiles)
+    assert week01_checks.vqa_formula(lambda m, n: m / n * min(1, (m - 1) / 3) + (n - m) / n * min(1, m / 3))
