@@ -155,6 +155,7 @@ assets: deps setup ## rebuild the shipped emoji assets from Debian's packages
 format: setup ## ruff, fixing what it can
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+	$(PY) -m ruff format --config line-length=88 notebooks/*.ipynb
 
 clean: ## remove what was built (not .venv, not runs/)
 	rm -rf _build book/_generated .pytest_cache .mypy_cache .ruff_cache .hypothesis $(RESULTS)

@@ -34,6 +34,17 @@ def test_download_is_the_notebook_itself(visit, week):
 
 
 @pytest.mark.parametrize("week", CHAPTERS, ids=lambda week: f"week{week.week:02d}")
+def test_tables_that_cells_put_out_are_tables(visit, week):
+    window = visit().go(f"{week.page}.html")
+    text = window.page.locator("article").inner_text()
+    assert "|---" not in text and "| ---" not in text, "a Markdown table is shown as plain text"
+    made = json.loads((ROOT / week.notebook).read_text(encoding="utf-8"))
+    markdown = json.dumps([o for c in made["cells"] for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})])
+    if "---|" in markdown:
+        assert window.page.locator(".cell_output table").count() > 0
+
+
+@pytest.mark.parametrize("week", CHAPTERS, ids=lambda week: f"week{week.week:02d}")
 def test_receipt_is_shown_as_it_was_written_or_said_to_be_missing(site, week):
     html = (site / f"{week.page}.html").read_text(encoding="utf-8")
     receipt = ROOT / week.receipt

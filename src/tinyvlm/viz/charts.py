@@ -168,7 +168,7 @@ def per_seed_plot(
             mean = float(gaps.mean())
             below, above = mean - interval[0], interval[1] - mean
             right.errorbar([0.35], [mean], yerr=[[below], [above]], fmt="D", color=INK, capsize=4, markersize=4)
-        right.set(xlim=(-0.6, 0.9), xticks=[], title="difference, 95 % interval" if interval else "difference")
+        right.set(xlim=(-0.6, 0.9), xticks=[], title="difference, 95 %" if interval else "difference")
         right.grid(axis="y")
     told = [
         f"{arm} {', '.join(f'{value:.3g}' for value in values)} (mean {values.mean():.3g})"
