@@ -321,3 +321,9 @@ def test_a_run_without_tests_is_not_green(
         [sys.executable, str(ROOT / ".ci" / "count.py"), str(tmp_path)], capture_output=True, text=True, env={"CI": ci}
     )
     assert ran.returncode == code, ran.stderr
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_relative_links_of_the_documents_lead_somewhere(name: str) -> None:
+    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", (ROOT / name).read_text(encoding="utf-8"))
+    assert [link for link in links if not (ROOT / link).exists()] == []

@@ -74,7 +74,7 @@ def run(
     week: WeekNumber,
     preset: Preset = None,
     size: Annotated[str | None, typer.Option(help="model size, for example micro or small")] = None,
-    seeds: Annotated[int | None, typer.Option(help="seeds of the comparisons that the chapter runs itself")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="first run the week's claims with so many seeds")] = None,
 ) -> None:
     """Run a chapter; outputs and receipt are replaced together when every cell passed. `smoke` replaces neither."""
     from coursekit.progress import CellProgress
@@ -84,8 +84,10 @@ def run(
     root, course = _course()
     chosen = course.week(week)
     check_choices(chosen, preset, size)
+    if seeds is not None:
+        claims(week, preset, seeds)
     with CellProgress(out) as progress:
-        outcome = run_chapter(root, chosen, progress, preset=preset, size=size, seeds=seeds)
+        outcome = run_chapter(root, chosen, progress, preset=preset, size=size)
     receipt = outcome.receipt or {}
     if receipt.get("preset") == "smoke":
         out.print(f"Every cell ran, in {duration(outcome.seconds)}. A smoke run is a trial: nothing was written.")

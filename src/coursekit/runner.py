@@ -52,11 +52,9 @@ class Outcome:
     zoo: dict[str, bytes]
 
 
-def environment(preset: str | None, size: str | None, seeds: int | None, receipt: Path) -> dict[str, str]:
+def environment(preset: str | None, size: str | None, receipt: Path) -> dict[str, str]:
     """What the notebook's process sees: this process's variables and the run's choices."""
-    if seeds is not None and seeds < 1:
-        raise ValueError(f"{seeds} seeds are not possible: ask for 1 or more.")
-    chosen = {"TINYVLM_PRESET": preset, "TINYVLM_SIZE": size, "TINYVLM_SEEDS": None if seeds is None else str(seeds)}
+    chosen = {"TINYVLM_PRESET": preset, "TINYVLM_SIZE": size}
     variables = dict(os.environ) | {name: value for name, value in chosen.items() if value is not None}
     # The tests set MPLBACKEND to Agg, which would leave a notebook without figures.
     inline = "module://matplotlib_inline.backend_inline"
@@ -78,7 +76,7 @@ class _Client(NotebookClient):
 
 def execute(
     root: Path, week: Week, progress: Progress, *, preset: str | None = None, size: str | None = None,
-    seeds: int | None = None, threads: int | None = None,
+    threads: int | None = None,
 ) -> Outcome:
     """Runs the notebook in a fresh kernel and writes nothing. Raises `RunError`, naming cell and error, or ValueError.
 
@@ -94,7 +92,7 @@ def execute(
     with tempfile.TemporaryDirectory(prefix="course-run-") as folder:
         receipt = Path(folder) / "receipt.json"
         zoo = Path(folder) / "zoo"
-        variables = environment(preset, size, seeds, receipt) | {"TINYVLM_ZOO": str(zoo)}
+        variables = environment(preset, size, receipt) | {"TINYVLM_ZOO": str(zoo)}
         if threads is not None:
             variables |= {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCH_NUM_THREADS")}
         slowest = _run_cells(notebook, path, variables, progress, CELL_TIMEOUT[preset])
@@ -105,14 +103,13 @@ def execute(
 
 def run_chapter(
     root: Path, week: Week, progress: Progress, *, preset: str | None = None, size: str | None = None,
-    seeds: int | None = None,
 ) -> Outcome:
     """Runs the chapter and, when every cell passed, replaces outputs and receipt together, then the zoo's weights.
 
     A `smoke` run is a trial and replaces nothing: its numbers mean nothing.
     Raises `RunError` (a cell failed, or the run left no receipt), ValueError or OSError; then both are untouched.
     """  # fmt: skip
-    outcome = execute(root, week, progress, preset=preset, size=size, seeds=seeds)
+    outcome = execute(root, week, progress, preset=preset, size=size)
     if outcome.receipt is None:
         raise RunError(
             f"{week.notebook} ran to its end and wrote no receipt, so nothing was kept: its last cell has to call "

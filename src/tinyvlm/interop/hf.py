@@ -194,6 +194,7 @@ def clip_to_hf(state: State, config: Values) -> tuple[State, Values]:
         "positions, a norm before the blocks, biases on q, k, v and no patch bias",
     )
     end = config["end_id"]
+    require(end != 2, "transformers' CLIP", "an end token other than 2, which it takes for 'the largest id'")
     return CLIP_NAMES.to_theirs(state), {
         "model_type": "clip",
         "architectures": ["CLIPModel"],

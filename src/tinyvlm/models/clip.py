@@ -65,11 +65,13 @@ class CLIPConfig(Config):
             "embedding": 128,
             "image_pool": "mean",
             "text_pool": "mean",
+            "end_id": 5,  # EOS of the course's tokenizer, whose ids do not put it last
         },
         "small": {
             "vision": _vision(256, 6, 4, patch=8, image_size=64),
             "text": _text(256, 4, 4, vocabulary=4096, context=40),
             "embedding": 256,
+            "end_id": 5,
         },
         "ViT-B/32": {},
         "ViT-B/16": {"vision": _vision(768, 12, 12, patch=16)},

@@ -2,7 +2,8 @@
 
     image -> patches -> [class; patches] + positions -> pre-norm Transformer -> LayerNorm -> token 0 -> linear head
 
-Deviations: none in the network. `pool="mean"` is the paper's appendix D.3; `representation` is the hidden tanh layer of
+Deviations: none in the network; of the initial weights, the patch projection and the tanh layer keep PyTorch's style
+of drawing. `pool="mean"` is the paper's appendix D.3; `representation` is the hidden tanh layer of
 its pre-training head. The hybrid (ResNet trunk) is left out. Sizes Ti and S come from the same authors' later AugReg
 work. The published 307M for L agrees with L/32 (306.5M); L/16 has 304.3M.
 """
