@@ -1,8 +1,8 @@
 """Who may attend to whom: causal, prefix and padding rules merged in one place.
 
 One convention in the whole course: a boolean mask, **True = may attend**. PyTorch alone has three (boolean True =
-attend in `scaled_dot_product_attention`, True = ignore in `nn.MultiheadAttention`, additive -inf), and mixing them
-is the commonest silent bug in this field.
+attend in its fused function, boolean True = ignore in its multi-head module, additive -inf), and mixing them goes
+unnoticed, because the shapes agree.
 """
 
 from dataclasses import dataclass
