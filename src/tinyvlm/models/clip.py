@@ -11,7 +11,8 @@ Deviations:
 - The paper says 49,152 words and 76 positions; the released weights have 49,408 and 77, and so have the named sizes.
 - `micro` (a CPU in minutes) reads pictures by the mean of their patches and texts by the mean of their words, has no
   class token, and starts its word table at a larger value: a few hundred updates are all it gets, and a mean gives
-  every word and patch a direct way into the loss from the first. `small` and the paper's sizes read class and end token.
+  every word and patch a direct way into the loss from the first. `small` and the paper's sizes read class and end
+  token.
 """
 
 import math
