@@ -18,14 +18,23 @@ def transformer_block(
     bias: bool = True,
     dropout: float = 0.0,
     drop: float = 0.0,
+    context_width: int | None = None,
 ) -> Block:
     """Self-attention, then a feed-forward network, each a residual around a LayerNorm.
 
-    `bias` is that of q, k and v; `dropout` follows every dense layer but those three; `drop` is stochastic depth.
+    `bias` is that of q, k and v; `dropout` follows every dense layer but those three; `drop` is stochastic depth. With
+    `context_width` a cross-attention to tokens of that width stands between the two, a residual called `cross`: give it
+    its tokens as `block(x, cross={"context": tokens})`.
     """
-    attention: nn.Module = Attention(width, heads, q_bias=bias, k_bias=bias, v_bias=bias)
-    mlp: nn.Module = FeedForward(width, hidden, activation, dropout=dropout)
-    return Block(
-        attention=Residual(nn.LayerNorm(width, eps), attention, placement=placement, drop=drop, dropout=dropout),
-        mlp=Residual(nn.LayerNorm(width, eps), mlp, placement=placement, drop=drop, dropout=dropout),
-    )
+
+    def residual(branch: nn.Module) -> Residual:
+        return Residual(nn.LayerNorm(width, eps), branch, placement=placement, drop=drop, dropout=dropout)
+
+    def attention(context: int | None = None) -> Attention:
+        return Attention(width, heads, context_width=context, q_bias=bias, k_bias=bias, v_bias=bias)
+
+    branches: dict[str, nn.Module] = {"attention": attention()}
+    if context_width is not None:
+        branches["cross"] = attention(context_width)
+    branches["mlp"] = FeedForward(width, hidden, activation, dropout=dropout)
+    return Block(**{name: residual(branch) for name, branch in branches.items()})

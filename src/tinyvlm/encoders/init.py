@@ -40,3 +40,13 @@ def init_by_width(blocks: Stack, width: int) -> None:
             nn.init.normal_(linear.weight, std=std)
             if linear.bias is not None:
                 nn.init.zeros_(linear.bias)
+
+
+@torch.no_grad()
+def init_normal(module: nn.Module, std: float) -> None:
+    """BERT (official code): every dense weight N(0, std), every bias 0. Embeddings and norms draw their own."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.normal_(part.weight, std=std)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)

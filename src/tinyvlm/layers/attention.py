@@ -139,7 +139,7 @@ class Attention(nn.Module):
         allowed = None if triangle else mask.resolve(queries, keys, q.device)
         if self.recorder is not None:
             out, weights = reference_attention(q, k, v, allowed, bias, self.scale)
-            self.recorder(weights.detach())
+            self.recorder(weights)
             return out
         dropout = self.dropout if self.training else 0.0
         return fast_attention(q, k, v, allowed, bias, self.scale, dropout, causal=triangle)
@@ -149,11 +149,12 @@ class Attention(nn.Module):
 
 
 @contextmanager
-def record_attention(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
+def record_attention(model: nn.Module, graph: bool = False) -> Iterator[dict[str, list[Tensor]]]:
     """Collect attention maps: `with record_attention(model) as maps: model(x)`.
 
     `maps[name of the attention module]` is a list, one [batch, heads, queries, keys] tensor per call. Inside the
-    block attention takes the reference path, without dropout; afterwards everything is as before.
+    block attention takes the reference path, without dropout; afterwards everything is as before. With `graph` the maps
+    stay part of autograd's graph, so that a score's gradient with respect to them can be asked for (Grad-CAM).
     """
     modules = {name: module for name, module in model.named_modules() if isinstance(module, Attention)}
     if not modules:
@@ -162,8 +163,12 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
     before = {name: module.recorder for name, module in modules.items()}
     try:
         for name, module in modules.items():
-            module.recorder = maps[name].append
+            module.recorder = maps[name].append if graph else _detached(maps[name])
         yield maps
     finally:
         for name, module in modules.items():
             module.recorder = before[name]
+
+
+def _detached(maps: list[Tensor]) -> Recorder:
+    return lambda weights: maps.append(weights.detach())

@@ -1,4 +1,4 @@
-"""How far attention reaches, measured in pixels (ViT, figure 7 right and appendix D.7)."""
+"""What attention says: how far it reaches (ViT, figure 7 right, appendix D.7), and what a score owes it (Grad-CAM)."""
 
 import torch
 from jaxtyping import Float
@@ -30,3 +30,13 @@ def attention_distance(weights: Float[Tensor, "b heads n m"], side: int, patch: 
     reach = (among * grid_distances(side, patch).to(among)).sum(-1) / total.clamp_min(1e-12)
     counted = (total > 1e-12).double()
     return ((reach * counted).sum((0, 2)) / counted.sum((0, 2)).clamp_min(1)).float()
+
+
+def grad_cam(weights: Float[Tensor, "b heads n m"], score: Float[Tensor, " b"]) -> Float[Tensor, "b n m"]:
+    """Attention that raised the score: mean over heads of relu(weights * d score / d weights).
+
+    As in ALBEF, figure 4, after Selvaraju et al. 2017. weights: recorded with `record_attention(model, graph=True)`;
+    score: computed from them, one number an example.
+    """
+    (gradient,) = torch.autograd.grad(score.sum(), weights, retain_graph=True)
+    return (weights * gradient).relu().mean(1).detach()

@@ -1,0 +1,105 @@
+"""BERT's parts: its input, its post-norm blocks, its pooler and its word predictor (Devlin et al., arXiv 1810.04805).
+
+    LayerNorm(word + place + segment) -> post-norm blocks -> tokens
+
+Pixel-BERT puts pictures into the same blocks; ALBEF gives the upper half of them cross-attention. So these are parts,
+and the papers' files put them together.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from tinyvlm.config import Config
+from tinyvlm.encoders.blocks import transformer_block
+from tinyvlm.layers import Positions, Stack
+
+
+@dataclass(frozen=True)
+class BertConfig(Config):
+    """BERT-base by default. `types` counts segments; `std` is that of dense weights, `word_std` that of word and
+    position tables. `placement="pre"` moves the norms into the branches."""
+
+    vocabulary: int = 30522
+    context: int = 512
+    types: int = 2
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    hidden: int = 3072
+    eps: float = 1e-12
+    placement: Literal["pre", "post"] = "post"
+    std: float = 0.02
+    word_std: float = 0.02
+    dropout: float = 0.0
+
+
+class BertEmbedding(nn.Module):
+    """LayerNorm(word + place + segment); all words here are of segment 0."""
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.context = config.context
+        self.words = nn.Embedding(config.vocabulary, config.width)
+        self.positions = Positions(config.context, config.width, config.word_std)
+        self.types = nn.Embedding(config.types, config.width)
+        self.norm = nn.LayerNorm(config.width, config.eps)
+        self.dropout = nn.Dropout(config.dropout)
+        nn.init.normal_(self.words.weight, std=config.word_std)
+        nn.init.normal_(self.types.weight, std=config.std)
+
+    def forward(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b n width"]:
+        if ids.shape[1] > self.context:
+            raise ValueError(
+                f"text has {ids.shape[1]} tokens, this model reads at most {self.context}; truncate it first"
+            )
+        return self.dropout(self.norm(self.positions(self.words(ids) + self.types.weight[0])))
+
+
+def bert_blocks(config: BertConfig, layers: int | None = None, context_width: int | None = None) -> Stack:
+    """`layers` of BERT's blocks (all by default); with `context_width` each also attends to tokens of that width."""
+    return Stack(
+        transformer_block(
+            config.width,
+            config.heads,
+            config.hidden,
+            eps=config.eps,
+            placement=config.placement,
+            dropout=config.dropout,
+            context_width=context_width,
+        )
+        for _ in range(config.layers if layers is None else layers)
+    )
+
+
+def last_norm(config: BertConfig) -> nn.Module:
+    """What stands behind the last block: nothing in post-norm, a LayerNorm in pre-norm."""
+    return nn.LayerNorm(config.width, config.eps) if config.placement == "pre" else nn.Identity()
+
+
+class BertPooler(nn.Module):
+    """tanh(W x + b) of the vector that stands for the whole text: in BERT the first token's."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+
+    def forward(self, pooled: Float[Tensor, "b width"]) -> Float[Tensor, "b width"]:
+        return torch.tanh(self.dense(pooled))
+
+
+class WordPredictor(nn.Module):
+    """The head of masked language modelling: dense, GELU, LayerNorm, then the word table itself as output layer."""
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.dense = nn.Linear(config.width, config.width)
+        self.norm = nn.LayerNorm(config.width, config.eps)
+        self.bias = nn.Parameter(torch.zeros(config.vocabulary))
+
+    def forward(self, tokens: Float[Tensor, "m width"], words: nn.Embedding) -> Float[Tensor, "m vocabulary"]:
+        return F.linear(self.norm(F.gelu(self.dense(tokens))), words.weight, self.bias)
