@@ -38,11 +38,14 @@ def test_a_batch_is_its_scenes_rendered_and_tokenised(split: str) -> None:
         "text": ((4, 44), torch.int64),
         "text_mask": ((4, 44), torch.bool),
         "index": ((4,), torch.int64),
+        "content": ((4,), torch.int64),
         "negatives": ((4, 7, 44), torch.int64),
         "negatives_text_mask": ((4, 7, 44), torch.bool),
         "negatives_mask": ((4, 7), torch.bool),
     }
     assert torch.equal(batch["image"], render(scenes, 64)) and batch["index"].tolist() == index
+    said = batch["content"].tolist()
+    assert said[1] == said[3] and len(set(said)) == 3
     tokens = load_tokenizer()
     assert [tokens.decode(row) for row in batch["text"]] == world.captions(index) == captions(scenes)
     assert torch.equal(batch["text_mask"], batch["text"] != tokens.pad)

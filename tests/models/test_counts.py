@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from tinyvlm.models import CLIP, ViT
+from tinyvlm.models import ALBEF, CLIP, PixelBERT, ViT
 from tinyvlm.models.base import PaperModel
+from tinyvlm.objectives import MomentumTwin
 
 COUNTS = {
     "Ti/16": 5_717_416,
@@ -26,6 +27,10 @@ CLIP_COUNTS = {
 def on_meta(model: type[PaperModel], size: str, **changes) -> PaperModel:
     with torch.device("meta"):
         return model.named(size, **changes)
+
+
+def parameters(*parts: torch.nn.Module) -> int:
+    return sum(parameter.numel() for part in parts for parameter in part.parameters())
 
 
 @pytest.mark.parametrize(("size", "count"), COUNTS.items())
@@ -58,12 +63,43 @@ def test_clip_sequence_lengths(size, tokens):
     assert config.vision.tokens == tokens and config.text.context == 77 and config.text.vocabulary == 49408
 
 
+def test_pixel_bert_is_resnet_50_and_bert_base():
+    """By parts: the total of 94.9M in ViLT's table 6 is below the sum of the parts that the paper names."""
+    model = on_meta(PixelBERT, "R50")
+    bert = parameters(model.embedding, model.blocks, model.norm)
+    assert parameters(model.trunk) == 23_508_032
+    assert bert + parameters(model.pooler) == 109_482_240  # BertModel
+    assert bert + parameters(model.word) == 109_514_298  # BertForMaskedLM, which has no pooler
+    assert parameters(model.projection) + model.visual.numel() == 2048 * 768 + 768 + 768
+    assert model.answer is None and model.count() == 23_508_032 + 1_574_400 + 109_514_298 + 590_592 + 2 * 768 + 2
+
+
+@pytest.mark.parametrize(("image_size", "count"), {224: 85_798_656, 256: 85_844_736, 384: 86_090_496}.items())
+def test_albef_by_parts(image_size, count):
+    vision = ALBEF.Config.named("B/16").vision.replace(image_size=image_size)
+    model = on_meta(ALBEF, "B/16", vision=vision)
+    text = (model.embedding, model.text, model.text_norm, model.fusion, model.fusion_norm, model.word)
+    assert parameters(*text) == 123_697_722 and parameters(model.vision) == count
+    # Two projections 768 -> 256, the matching head, the temperature.
+    assert model.count(trainable=True) == 123_697_722 + count + 2 * (768 * 256 + 256) + 2 * 768 + 2 + 1
+
+
+def test_albef_trains_one_network_and_moves_another():
+    model = on_meta(ALBEF, "B/16")
+    twin = MomentumTwin(model, leave_out=("match", "temperature"))
+    assert model.count(trainable=True) == 209_937_725 and parameters(twin) == 0
+    assert sum(value.numel() for value in twin.followed()) == 209_936_186
+    assert model.config.vision.tokens == 257
+
+
 def test_every_paper_size_is_counted():
     assert set(ViT.Config.SIZES) == set(COUNTS) | {"micro", "small"}
     assert set(CLIP.Config.SIZES) == set(CLIP_COUNTS) | {"micro", "small"}
+    assert set(PixelBERT.Config.SIZES) == {"R50", "micro", "small"}
+    assert set(ALBEF.Config.SIZES) == {"B/16", "micro", "small"}
 
 
-@pytest.mark.parametrize("model", [ViT, CLIP])
+@pytest.mark.parametrize("model", [ViT, CLIP, PixelBERT, ALBEF])
 def test_micro_is_micro(model):
     assert 0.3e6 < model.named("micro").count() < 3e6
     assert on_meta(model, "micro").count() < on_meta(model, "small").count() < 20e6

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tinyvlm.models import Task, Term
+from tinyvlm.models.task import same_scene
 
 
 def test_a_term_is_a_sum_and_a_count():
@@ -30,3 +31,16 @@ def test_the_other_calls_do_nothing_unless_written(rng):
     task = Task()
     assert task.prepare(batch, rng) is batch
     assert task.before_step() is None and task.after_step() is None
+
+
+def test_captions_of_equal_scenes_are_true_of_each_others_pictures():
+    text = torch.tensor([[1, 5, 2], [1, 6, 2], [1, 5, 2], [1, 5, 3]])
+    same = same_scene({"text": text})
+    assert same.tolist() == [[i == j or {i, j} == {0, 2} for j in range(4)] for i in range(4)]
+
+
+def test_the_scene_counts_where_it_is_known_and_not_its_wording():
+    text = torch.tensor([[1, 5, 2], [1, 6, 2], [1, 5, 2]])
+    content = torch.tensor([2**62 + 1, 2**62 + 1, 2**62])  # equal as floats
+    same = same_scene({"text": text, "content": content})
+    assert same.tolist() == [[True, True, False], [True, True, False], [False, False, True]]

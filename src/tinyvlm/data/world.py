@@ -59,9 +59,10 @@ class World(View):
         """Pictures, captions and changed captions of the scenes `indices` (int [B]).
 
         image uint8 [B,3,size,size]; text int64 [B,context]; text_mask bool [B,context], True for tokens; index int64
-        [B]. For N `negatives` (names from `changes.CHANGES`) also negatives int64 [B,N,context], the caption with
-        that one change under the same phrasing, negatives_text_mask bool [B,N,context], and negatives_mask bool [B,N],
-        True where the scene admits the change; elsewhere the caption is empty (BOS EOS).
+        [B]; content int64 [B], equal for scenes whose captions say the same. For N `negatives` (names from
+        `changes.CHANGES`) also negatives int64 [B,N,context], the caption with that one change under the same phrasing,
+        negatives_text_mask bool [B,N,context], and negatives_mask bool [B,N], True where the scene admits the change;
+        elsewhere the caption is empty (BOS EOS).
 
         Raises ValueError for an unknown change and for a context that a caption does not fit.
         """
@@ -72,6 +73,7 @@ class World(View):
         lines, about = self._texts(scenes)
         text, mask = encode(lines, self.context)
         batch = {"image": render(scenes, self.size), "text": text, "text_mask": mask, "index": torch.from_numpy(index)}
+        batch["content"] = torch.from_numpy(content(scenes).view(np.int64))
         batch.update(about)
         if negatives:
             made = [self._changed(scenes, change) for change in negatives]

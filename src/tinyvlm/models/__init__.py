@@ -1,7 +1,24 @@
 """One file per paper. `task` says how a paper is trained, `base` how it is saved and loaded."""
 
+from tinyvlm.models.albef import ALBEF, ALBEFConfig, ALBEFTask
 from tinyvlm.models.clip import CLIP, CLIPConfig, CLIPTask
+from tinyvlm.models.pixel_bert import PixelBERT, PixelBERTConfig, PixelBERTTask
 from tinyvlm.models.task import Task, Term
 from tinyvlm.models.vit import ViT, ViTConfig, ViTTask
 
-__all__ = ["CLIP", "CLIPConfig", "CLIPTask", "Task", "Term", "ViT", "ViTConfig", "ViTTask"]
+__all__ = [
+    "ALBEF",
+    "CLIP",
+    "ALBEFConfig",
+    "ALBEFTask",
+    "CLIPConfig",
+    "CLIPTask",
+    "PixelBERT",
+    "PixelBERTConfig",
+    "PixelBERTTask",
+    "Task",
+    "Term",
+    "ViT",
+    "ViTConfig",
+    "ViTTask",
+]

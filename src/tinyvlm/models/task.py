@@ -34,6 +34,15 @@ class Term(NamedTuple):
         return self.sum / self.count.clamp_min(1)
 
 
+def same_scene(batch: Batch) -> Tensor:
+    """Which captions of a batch are true of which pictures, bool [b, b].
+
+    Those of scenes with equal `batch["content"]`, or with equal text where a data set gives no content.
+    """
+    key = batch["content"][:, None] if "content" in batch else batch["text"]
+    return (key[:, None] == key[None]).all(-1)
+
+
 class Task(nn.Module):
     """Base class. A subclass holds its network as `self.model` and writes `forward`."""
 

@@ -1,0 +1,220 @@
+"""Pixel-BERT: image pixels and text in one Transformer (Huang et al., arXiv 2004.00849, figure 2, section 3).
+
+    picture -> CNN -> cells -> linear + s_v  \\
+                                              one post-norm Transformer (BERT) -> [CLS] -> matching, answers
+    caption -> words + places -> LayerNorm   /                                 -> words -> masked words
+
+What is new since CLIP: one stream, in which every word attends to every cell from the first layer on; a convolutional
+trunk trained with it; and two objectives that ask about the pair instead of comparing two vectors.
+
+Deviations and choices the paper leaves open:
+- Pictures are square (the paper: shorter side 800, longer at most 1,333). ResNeXt-152 is left out. `micro` and `small`
+  end at stride 8 without the 2x2 max pool, so that a small picture still has 36 or 64 cells.
+- Cells carry no place of their own (none is described): geometry comes from the CNN alone.
+- s_w, the words' shared vector, is BERT's segment 0.
+- [CLS] passes BERT's pooler before matching and answers. The course's texts open with BOS, which stands for [CLS].
+- Masked words are predicted on matched pairs only, matching is asked of unmasked captions, both in one pass. Half of
+  the captions of a matching batch are another picture's (the paper: as many negatives as positives).
+- `micro` and `small` read the pair off the mean of the words instead of [CLS] alone: a direct way into the loss.
+- BatchNorm: live statistics while the trunk learns, frozen ones while it is frozen (retrieval).
+- The paper hides 15 % of the tokens; the rates are an argument here, because in captions of a template most words can
+  be guessed from their neighbours, and hiding mostly nouns decides whether these are learnt at all.
+- Questions and retrieval (sections 4.2, 4.4) are in `finetuning`.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from tinyvlm.config import Config
+from tinyvlm.encoders import BertConfig, BertEmbedding, BertPooler, WordPredictor, bert_blocks, last_norm, normalise
+from tinyvlm.encoders.init import init_normal
+from tinyvlm.encoders.resnet import ResNet, ResNetConfig
+from tinyvlm.layers import Mask, pool
+from tinyvlm.models.base import Card, PaperModel
+from tinyvlm.models.task import Batch, Task, Term, same_scene
+from tinyvlm.objectives import mask_tokens, masked_loss, matching_loss, shuffled_half
+
+
+def _size(image_size: int, stem: int, width: int, layers: int, context: int) -> dict[str, Any]:
+    trunk = ResNetConfig(
+        image_size=image_size, stem=stem, small_stem=True, depths=(1, 1, 1), widths=(stem, 2 * stem, width),
+        bottleneck=False,
+    )  # fmt: skip
+    bert = BertConfig(
+        vocabulary=4096, context=context, width=width, layers=layers, heads=4, hidden=2 * width, eps=1e-5, std=0.05,
+        word_std=0.05,
+    )  # fmt: skip
+    return {"trunk": trunk, "bert": bert, "max_pool": False, "pool": "mean", "mask_id": 3}
+
+
+@dataclass(frozen=True)
+class PixelBERTConfig(Config):
+    """`max_pool` halves the CNN's last grid; `pool` makes a vector of the words; `answers`, 0 for no question head."""
+
+    trunk: ResNetConfig = field(default_factory=lambda: ResNetConfig(image_size=800))
+    bert: BertConfig = field(default_factory=BertConfig)
+    max_pool: bool = True
+    pool: str = "first"
+    answers: int = 0
+    mask_id: int = 103
+
+    SIZES: ClassVar[dict[str, dict[str, Any]]] = {
+        "micro": _size(48, 24, 128, layers=3, context=24),
+        "small": _size(64, 64, 256, layers=4, context=40),
+        "R50": {},
+    }
+
+
+@dataclass
+class PixelBERTOutput:
+    """`words` and `cells` are the stream's two ends; `matching` is read off [CLS]; `answers` is None without a head."""
+
+    words: Float[Tensor, "b n width"]
+    cells: Float[Tensor, "b k width"]
+    matching: Float[Tensor, "b 2"]
+    answers: Float[Tensor, "b answers"] | None
+
+    @property
+    def score(self) -> Float[Tensor, " b"]:
+        """How much rather the pair belongs together than not, as a logit."""
+        return self.matching[:, 1] - self.matching[:, 0]
+
+
+class PixelBERT(PaperModel):
+    Config = PixelBERTConfig
+    CARD = Card(
+        paper="Pixel-BERT: Aligning Image Pixels with Text by Deep Multi-Modal Transformers",
+        arxiv="2004.00849",
+        towers="one CNN, then one stream for both",
+        fusion="self-attention over words and cells together",
+        objectives=("masked words (MLM)", "image-text matching (ITM), random negatives"),
+        frozen="nothing",
+        output="matching score, words, answers",
+    )
+    config: PixelBERTConfig
+
+    def __init__(self, config: PixelBERTConfig):
+        super().__init__(config)
+        bert = config.bert
+        self.trunk = ResNet(config.trunk)
+        self.pool = nn.MaxPool2d(2) if config.max_pool else nn.Identity()
+        self.projection = nn.Linear(config.trunk.width, bert.width)
+        self.visual = nn.Parameter(torch.empty(bert.width))
+        self.embedding = BertEmbedding(bert)
+        self.blocks = bert_blocks(bert)
+        self.norm = last_norm(bert)
+        self.pooler = BertPooler(bert.width)
+        self.word = WordPredictor(bert)
+        self.match = nn.Linear(bert.width, 2)
+        self.answer = answer_head(bert.width, config.answers) if config.answers else None
+        nn.init.normal_(self.visual, std=bert.std)
+        for part in (self.projection, self.blocks, self.pooler, self.word, self.match, self.answer):
+            if part is not None:
+                init_normal(part, bert.std)
+        if isinstance(self.answer, nn.Sequential):
+            # Every answer starts at a chance of 1 in N: at 1 in 2, the first updates would go into saying no N times.
+            nn.init.constant_(cast(nn.Linear, self.answer[-1]).bias, -math.log(config.answers))
+
+    def encode_image(self, image: Float[Tensor, "b c size size"]) -> Float[Tensor, "b k width"]:
+        """The picture as cells, row by row: v_i + s_v."""
+        grid = self.pool(self.trunk(image))
+        return self.projection(grid.flatten(2).transpose(1, 2)) + self.visual
+
+    def fuse(
+        self, cells: Float[Tensor, "b k width"], ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"]
+    ) -> PixelBERTOutput:
+        """The single stream: words (`mask` is True at real ones), then cells, of which there may be none."""
+        x = torch.cat([self.embedding(ids), cells], dim=1)
+        real = torch.cat([mask, mask.new_ones(cells.shape[:2])], dim=1)
+        x = self.norm(self.blocks(x, attention={"mask": Mask(padding=real)}))
+        words, seen = x.split([ids.shape[1], cells.shape[1]], dim=1)
+        pooled = self.pooler(pool(words, self.config.pool, mask))
+        answers = None if self.answer is None else self.answer(pooled)
+        return PixelBERTOutput(words, seen, self.match(pooled), answers)
+
+    def forward(
+        self, image: Float[Tensor, "b c size size"], ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"]
+    ) -> PixelBERTOutput:
+        return self.fuse(self.encode_image(image), ids, mask)
+
+
+def answer_head(width: int, answers: int) -> nn.Module:
+    """The question head, an MLP on [CLS] (section 4.2; its shape is not described: this is ViLT's)."""
+    return nn.Sequential(nn.Linear(width, 2 * width), nn.LayerNorm(2 * width), nn.GELU(), nn.Linear(2 * width, answers))
+
+
+class PixelBERTTask(Task):
+    """Pre-training (section 3.4): masked words and balanced matching, on a random subset of the cells.
+
+    Args:
+        model: the network.
+        rates: how often each word is hidden, by id; 0 for special tokens.
+        cells: cells drawn per picture and step, after the CNN (the paper: 100); all when None or when there are fewer.
+        mlm, itm: leave an objective out.
+        frozen_norm: hold BatchNorm's statistics.
+    """
+
+    model: PixelBERT
+
+    def __init__(
+        self, model: PixelBERT, rates: Float[Tensor, " vocabulary"], *, cells: int | None = None, mlm: bool = True,
+        itm: bool = True, frozen_norm: bool = False,
+    ):  # fmt: skip
+        super().__init__()
+        if not (mlm or itm):
+            raise ValueError("PixelBERTTask: mlm and itm are both off, so that nothing would be learnt; keep one")
+        self.model, self.rates, self.cells = model, rates, cells
+        self.mlm, self.itm, self.frozen_norm = mlm, itm, frozen_norm
+
+    def train(self, mode: bool = True) -> "PixelBERTTask":
+        super().train(mode)
+        if self.frozen_norm:
+            self.model.trunk.eval()
+        return self
+
+    def prepare(self, batch: Batch, rng: torch.Generator) -> Batch:
+        drawn = {**batch, "image": normalise(batch["image"])}
+        if self.cells is not None:
+            drawn["order"] = torch.rand(len(batch["text"]), 4096, generator=rng).to(batch["text"].device)
+        if self.mlm:
+            drawn["masked"], drawn["chosen"] = mask_tokens(batch["text"], self.rates, self.model.config.mask_id, rng)
+        if self.itm:
+            drawn["owner"], drawn["matched"] = shuffled_half(same_scene(batch), rng)
+        return drawn
+
+    def forward(self, batch: Batch) -> dict[str, Term]:
+        text, mask, pairs = batch["text"], batch["text_mask"], len(batch["text"])
+        cells = self.model.encode_image(batch["image"])
+        if "order" in batch:
+            cells = sample_cells(cells, batch["order"], self.cells)
+        ids, real = [], []
+        if self.mlm:
+            ids, real = [batch["masked"]], [mask]
+        if self.itm:
+            ids, real = [*ids, text[batch["owner"]]], [*real, mask[batch["owner"]]]
+        out = self.model.fuse(cells.repeat(len(ids), 1, 1), torch.cat(ids), torch.cat(real))
+        terms = {}
+        if self.mlm:
+            chosen = batch["chosen"]
+            logits = self.model.word(out.words[:pairs][chosen], self.model.embedding.words)
+            terms["MLM"] = Term(masked_loss(logits, text[chosen]).sum(), chosen.sum())
+        if self.itm:
+            loss = matching_loss(out.matching[-pairs:], batch["matched"])
+            terms["ITM"] = Term(loss.sum(), torch.tensor(pairs, device=loss.device))
+        return terms
+
+
+def sample_cells(
+    cells: Float[Tensor, "b k width"], order: Float[Tensor, "b most"], keep: int | None
+) -> Float[Tensor, "b m width"]:
+    """Random pixel sampling (section 3.3): each picture keeps its own `keep` cells, those of smallest `order`."""
+    count = cells.shape[1]
+    if keep is None or keep >= count:
+        return cells
+    chosen = order[:, :count].topk(keep, dim=1, largest=False).indices
+    return cells.gather(1, chosen.unsqueeze(-1).expand(-1, -1, cells.shape[2]))
