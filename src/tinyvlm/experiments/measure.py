@@ -11,12 +11,16 @@ from torch import Tensor
 
 from tinyvlm.data.changes import CHANGES
 from tinyvlm.data.world import World
+from tinyvlm.experiments.words import content_rates
 from tinyvlm.metrics.contrasts import Contrast, forced_choice
 from tinyvlm.metrics.retrieval import recall_at_k
 
 # (image uint8 [b, 3, s, s], text [b, n], mask [b, n]) -> score [b]: how well each caption fits its own picture.
 Score = Callable[[Tensor, Tensor, Tensor], Tensor]
 
+
+# (image, text with hidden words, mask, hidden bool [b, n]) -> logits [hidden words, vocabulary]
+Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 WAYS = ("image to text", "text to image")
 
@@ -56,3 +60,44 @@ def single_changes(
         if keep.any():
             table[change] = forced_choice(torch.cat(true).cpu(), torch.cat(other).cpu(), keep.cpu())
     return table
+
+
+@torch.inference_mode()
+def hard_retrieval(
+    score: Score, world: World, scenes: int = 512, changes: Sequence[str] = CHANGES, chunk: int = 128
+) -> dict[str, float]:
+    """Recall@1 where it hurts: each picture's caption among all its versions with one change.
+
+    Only changes that a scene admits are in its list, so that lists differ in length; "hard R@1, chance" is what
+    guessing gives on average. A tie with a changed caption counts as a miss.
+    """
+    hits, chances = [], []
+    for part in _chunks(np.arange(scenes), chunk):
+        batch = world.batch(part, negatives=changes)
+        true = score(batch["image"], batch["text"], batch["text_mask"])
+        best = torch.full_like(true, -torch.inf)
+        for n in range(len(changes)):
+            admitted = batch["negatives_mask"][:, n]
+            if not admitted.any():
+                continue
+            texts, masks = batch["negatives"][:, n][admitted], batch["negatives_text_mask"][:, n][admitted]
+            best[admitted] = torch.maximum(best[admitted], score(batch["image"][admitted], texts, masks))
+        hits.append(true > best)
+        chances.append(1 / (1 + batch["negatives_mask"].sum(1)))
+    return {
+        "hard R@1": torch.cat(hits).double().mean().item(),
+        "hard R@1, chance": torch.cat(chances).double().mean().item(),
+    }
+
+
+@torch.inference_mode()
+def hidden_nouns(predict: Predict, world: World, mask_id: int, scenes: int = 512) -> float:
+    """All nouns of unseen captions hidden at once: how often is the right one the likeliest word?
+
+    Chance is 1 in as many nouns as the world's spec has.
+    """
+    batch, rates = world.batch(range(scenes)), content_rates()
+    hidden = rates[batch["text"]] == rates.max()
+    text = batch["text"].masked_fill(hidden, mask_id)
+    found = predict(batch["image"], text, batch["text_mask"], hidden).argmax(1).cpu()
+    return (found == batch["text"][hidden]).double().mean().item()
