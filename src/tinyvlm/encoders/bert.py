@@ -21,8 +21,8 @@ from tinyvlm.layers import Positions, Stack
 
 @dataclass(frozen=True)
 class BertConfig(Config):
-    """BERT-base by default. `types` counts segments; `std` is that of dense weights, `word_std` that of word and
-    position tables. `placement="pre"` moves the norms into the branches."""
+    """BERT-base by default. `types` counts segments; `std` is that of dense weights and the segment table,
+    `word_std` that of word and position tables. `placement="pre"` moves the norms into the branches."""
 
     vocabulary: int = 30522
     context: int = 512

@@ -44,7 +44,10 @@ def init_by_width(blocks: Stack, width: int) -> None:
 
 @torch.no_grad()
 def init_normal(module: nn.Module, std: float) -> None:
-    """BERT (official code): every dense weight N(0, std), every bias 0. Embeddings and norms draw their own."""
+    """BERT as `transformers` draws it: dense weights N(0, std), biases 0 (the official code cuts off at 2 std).
+
+    Embeddings and norms draw their own.
+    """
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.normal_(part.weight, std=std)

@@ -90,10 +90,10 @@ def _adamw(lr: float, parameters: str = "", decay: float = 0.01) -> Optimiser:
 
 
 def recipe(scenes: World, steps: int, batch: int, mlm: bool = True, itm: bool = True) -> list[Stage]:
-    """Pre-training with two optimisers, one for the CNN and one for the Transformer (section 3.5).
+    """Pre-training with an optimiser for the CNN and one for the Transformer (section 3.5), here both AdamW.
 
-    The paper gives the CNN SGD. Under one clipping of all gradients, which Adam does not feel and SGD does, that moved
-    our CNN too little for colours, which naming sprites had not taught it: here it has an AdamW of its own.
+    The paper gives the CNN SGD. In our trials (no receipt), under one clipping of all gradients, which SGD feels in
+    full and Adam hardly, that moved the CNN too little for colours, which naming sprites had not taught it.
     """
     idle = "answer" + ("" if mlm else "|word") + ("" if itm else "|match|pooler")
     optimisers = _adamw(1e-3, r"^model\.trunk"), _adamw(1e-3)

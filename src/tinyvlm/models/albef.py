@@ -12,11 +12,11 @@ finds the wrong captions that are worth asking about; and a slowly moving copy o
 targets against captions that are wrong.
 
 Deviations and choices:
-- Keys of all processes are gathered, so that N processes train as one with N times the batch (the official code
-  contrasts with its own process's keys and the queue).
+- Keys of all processes are gathered, so that contrast and queue see N processes as one with N times the batch (the
+  official code contrasts with its own process's keys). Negatives for matching come from a process's own batch.
 - Negatives that are none are left out *before* the softmax of similarities, so that a row of zeros cannot arise;
   captions of equal scenes are none (official: the diagonal only).
-- [SEP] is never masked (the official code may mask it); which words are, see week 4. No crops or RandAugment.
+- [SEP] is never masked (the official code may mask it); which words are, the caller says. No crops or RandAugment.
 - `micro` and `small` read pictures and texts by the mean of their tokens, as in week 3, and have no class token. The
   course's texts open with BOS, which stands for [CLS].
 """
@@ -175,8 +175,8 @@ class ALBEFTask(Task):
         alpha: weight of the twin's soft targets, reached linearly after `ramp` updates (the paper: 0.4, an epoch).
         gather: where keys come from; by default all processes.
 
-    `batch["negatives"]` [b, n, length] with `negatives_mask` [b, n], where given, are further wrong captions of each
-    picture for ITM: not in the paper, the chapter's comparison.
+    `batch["negatives"]` [b, n, length] with `negatives_text_mask` and `negatives_mask` [b, n], where given, are further
+    wrong captions of each picture for ITM: not in the paper, the chapter's comparison.
     """
 
     model: ALBEF

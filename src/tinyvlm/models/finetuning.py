@@ -1,6 +1,7 @@
 """Fine-tuning a model that reads a picture and a text together: questions, and retrieval by matching score.
 
-As Pixel-BERT does it (Huang et al., arXiv 2004.00849, sections 4.2 and 4.4). Both tasks use all cells of a picture.
+As Pixel-BERT does it (Huang et al., arXiv 2004.00849, sections 4.2 and 4.4, numbers from memory). Both tasks use all
+cells of a picture.
 """
 
 import torch

@@ -16,10 +16,12 @@ Deviations and choices the paper leaves open:
 - Masked words are predicted on matched pairs only, matching is asked of unmasked captions, both in one pass. Half of
   the captions of a matching batch are another picture's (the paper: as many negatives as positives).
 - `micro` and `small` read the pair off the mean of the words instead of [CLS] alone: a direct way into the loss.
-- BatchNorm: live statistics while the trunk learns, frozen ones while it is frozen (retrieval).
+- BatchNorm: live statistics while the trunk learns, frozen ones in both fine-tunings.
 - The paper hides 15 % of the tokens; the rates are an argument here, because in captions of a template most words can
   be guessed from their neighbours, and hiding mostly nouns decides whether these are learnt at all.
-- Questions and retrieval (sections 4.2, 4.4) are in `finetuning`.
+- Questions and retrieval (sections 4.2, 4.4) are in `finetuning`; NLVR2 is left out. Dropout is off (BERT: 0.1).
+- `micro` and `small`: feed-forwards of twice the width (BERT: four times), eps 1e-5, initial weights of std 0.05.
+Section numbers are from memory.
 """
 
 import math
@@ -72,7 +74,8 @@ class PixelBERTConfig(Config):
 
 @dataclass
 class PixelBERTOutput:
-    """`words` and `cells` are the stream's two ends; `matching` is read off [CLS]; `answers` is None without a head."""
+    """`words` and `cells` are the stream's two ends; `matching` is read off the pair's vector ([CLS] or the words'
+    mean); `answers` is None without a head."""
 
     words: Float[Tensor, "b n width"]
     cells: Float[Tensor, "b k width"]
@@ -144,7 +147,7 @@ class PixelBERT(PaperModel):
 
 
 def answer_head(width: int, answers: int) -> nn.Module:
-    """The question head, an MLP on [CLS] (section 4.2; its shape is not described: this is ViLT's)."""
+    """The question head, an MLP on the pair's vector (section 4.2; its shape is not described: this is ViLT's)."""
     return nn.Sequential(nn.Linear(width, 2 * width), nn.LayerNorm(2 * width), nn.GELU(), nn.Linear(2 * width, answers))
 
 
@@ -155,7 +158,7 @@ class PixelBERTTask(Task):
         model: the network.
         rates: how often each word is hidden, by id; 0 for special tokens.
         cells: cells drawn per picture and step, after the CNN (the paper: 100); all when None or when there are fewer.
-        mlm, itm: leave an objective out.
+        mlm, itm: False leaves that objective out.
         frozen_norm: hold BatchNorm's statistics.
     """
 
@@ -180,6 +183,7 @@ class PixelBERTTask(Task):
     def prepare(self, batch: Batch, rng: torch.Generator) -> Batch:
         drawn = {**batch, "image": normalise(batch["image"])}
         if self.cells is not None:
+            # One number a cell, for grids of at most 64 x 64.
             drawn["order"] = torch.rand(len(batch["text"]), 4096, generator=rng).to(batch["text"].device)
         if self.mlm:
             drawn["masked"], drawn["chosen"] = mask_tokens(batch["text"], self.rates, self.model.config.mask_id, rng)

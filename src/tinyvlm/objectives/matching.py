@@ -29,7 +29,7 @@ def draw_negatives(
     the true pair, what is left after it rounds to zero, and there would be nothing to draw from.
 
     Raises ValueError when a row has nothing but forbidden entries (checked on the CPU only: reading it would stall a
-    GPU, which takes the last entry then).
+    GPU, which then takes the first entry, forbidden as it is).
     """
     if similarity.device.type == "cpu" and forbidden.all(1).any():
         row = int(forbidden.all(1).nonzero()[0])
