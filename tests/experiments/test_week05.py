@@ -30,15 +30,15 @@ def test_claims_are_met_by_the_better_arm_and_not_by_equal_ones() -> None:
         assert week05.ARMS.keys() >= set(claim.arms)
         assert claim.difference({better: good, **dict.fromkeys(worse, poor)}) == pytest.approx(0.4)
         assert claim.difference(dict.fromkeys(claim.arms, good)) == 0
-    align, binding = week05.CLAIMS[:2]
-    assert [claim.kind for claim in week05.CLAIMS].count("headline") == 1 and align.kind == "headline"
-    # The fact known worst counts, and the arm without MLM is only shown beside the others.
-    half = {**good, week05.FACTS[2]: 0.5}
-    assert align.difference(dict(zip(align.arms, (half, good, poor), strict=True))) == 0
-    assert align.difference(dict(zip(align.arms, (good, good, poor), strict=True))) == pytest.approx(0.4)
-    # One arm that does as well is enough against "it takes all three".
-    assert binding.difference(dict(zip(binding.arms, (good, poor, good), strict=True))) == 0
+    binding, align = week05.CLAIMS[:2]
+    assert [claim.kind for claim in week05.CLAIMS].count("headline") == 1 and binding.kind == "headline"
+    # The arm without ITC is only shown beside the other two, and only swapped objects count.
     assert binding.difference(dict(zip(binding.arms, (good, good, poor), strict=True))) == 0
+    half = {**poor, week05.SWAPS[0]: 0.9}
+    assert binding.difference(dict(zip(binding.arms, (half, poor, good), strict=True))) == pytest.approx(0.4)
+    # The fact known worst counts.
+    half = {**good, week05.FACTS[2]: 0.5}
+    assert align.difference(dict(zip(align.arms, (half, poor), strict=True))) == 0
 
 
 def test_settings_tell_arms_and_presets_apart() -> None:
