@@ -38,9 +38,11 @@ def draw_negatives(
             "match; enlarge the batch"
         )
     chance = similarity.detach().float().masked_fill(forbidden, -torch.inf).softmax(1)
-    ends = chance.double().cumsum(1)
+    # Apple's GPUs know no float64.
+    exact, below = (torch.float32, 1 - 1e-6) if chance.device.type == "mps" else (torch.float64, 1 - 1e-9)
+    ends = chance.to(exact).cumsum(1)
     # Below the row's total even when the uniform is the largest float under 1.
-    target = uniforms.to(ends).unsqueeze(1) * ends[:, -1:] * (1 - 1e-9)
+    target = uniforms.to(ends).unsqueeze(1) * ends[:, -1:] * below
     return (ends <= target).sum(1).clamp_max(similarity.shape[1] - 1)
 
 
