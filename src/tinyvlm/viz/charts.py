@@ -128,7 +128,9 @@ def contrasts_chart(
         ax.set_xticks(range(len(changes)), [textwrap.fill(change, 11) for change in changes])
         ax.set(ylim=(0, 1.05), ylabel="true caption chosen", title=title)
         ax.grid(axis="y")
-        fig.legend(loc="outside lower center", ncols=min(4, len(models) + 1))
+        # About 90 letters fit side by side; a longer row would be cut off at both ends.
+        beside = 90 // (max(map(len, models)) + 8)
+        fig.legend(loc="outside lower center", ncols=max(1, min(4, len(models) + 1, beside)))
     describe(fig, f"{title}, share of forced choices won by kind of change, chance 0.5. {'; '.join(told)}.")
     return fig
 
