@@ -75,7 +75,12 @@ class _Client(NotebookClient):
 
 
 def execute(
-    root: Path, week: Week, progress: Progress, *, preset: str | None = None, size: str | None = None,
+    root: Path,
+    week: Week,
+    progress: Progress,
+    *,
+    preset: str | None = None,
+    size: str | None = None,
     threads: int | None = None,
 ) -> Outcome:
     """Runs the notebook in a fresh kernel and writes nothing. Raises `RunError`, naming cell and error, or ValueError.
@@ -102,7 +107,12 @@ def execute(
 
 
 def run_chapter(
-    root: Path, week: Week, progress: Progress, *, preset: str | None = None, size: str | None = None,
+    root: Path,
+    week: Week,
+    progress: Progress,
+    *,
+    preset: str | None = None,
+    size: str | None = None,
 ) -> Outcome:
     """Runs the chapter and, when every cell passed, replaces outputs and receipt together, then the zoo's weights.
 
@@ -193,7 +203,22 @@ def _tidied(notebook: Any) -> str:
         if cell.cell_type == "code":
             cell.metadata.pop("execution", None)
             cell["outputs"] = _joined(cell.get("outputs", []))
+    _slimmed([output for cell in notebook.cells for output in cell.get("outputs", [])])
     return nbformat.writes(notebook) + "\n"
+
+
+def _slimmed(outputs: list[Any]) -> None:
+    """Highlighted source without its LaTeX twin, and with its style sheet once a notebook, not once a display."""
+    styled = False
+    for output in outputs:
+        data = output.get("data", {})
+        if "text/latex" not in data or "text/html" not in data:
+            continue
+        del data["text/latex"]
+        head, end, rest = data["text/html"].partition("</style>")
+        if end and head.lstrip().startswith("<style>"):
+            data["text/html"] = rest.lstrip() if styled else data["text/html"]
+            styled = True
 
 
 def _joined(outputs: list[Any]) -> list[Any]:

@@ -5,7 +5,7 @@ import json
 import nbformat
 import pytest
 
-from coursekit.runner import RunError, execute, run_chapter
+from coursekit.runner import RunError, _tidied, execute, run_chapter
 
 NOTEBOOK, RECEIPT = "notebooks/week03_clip.ipynb", "notebooks/receipts/week03.json"
 
@@ -112,3 +112,17 @@ def test_what_cannot_be_run(repo, course, progress):
     (repo / NOTEBOOK).unlink()
     with pytest.raises(FileNotFoundError, match="does not exist"):
         run_chapter(repo, course.week(3), progress)
+
+
+def test_highlighted_source_is_stored_without_latex_and_with_one_style_sheet():
+    def shown(text: str) -> nbformat.NotebookNode:
+        data = {"text/html": f"<style>p {{}}</style>\n<p>{text}</p>", "text/latex": text, "text/plain": text}
+        return nbformat.v4.new_output("display_data", data=data)
+
+    plain = nbformat.v4.new_output("display_data", data={"text/html": "<style>q {}</style><q></q>"})
+    cell = nbformat.v4.new_code_cell("x", outputs=[shown("one"), plain, shown("two")])
+    stored = nbformat.reads(_tidied(nbformat.v4.new_notebook(cells=[cell])), 4).cells[0].outputs
+    assert [output.data["text/html"] for output in stored] == [
+        "<style>p {}</style>\n<p>one</p>", "<style>q {}</style><q></q>", "<p>two</p>",
+    ]  # fmt: skip
+    assert not any("text/latex" in output.data for output in stored)
