@@ -2,6 +2,11 @@
 
 import os
 import random
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
 # Before anything imports these libraries: no test may reach a hub, open a window or start a pool of threads.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -42,3 +47,26 @@ def seeds() -> None:
 def rng() -> torch.Generator:
     """A seeded generator on the CPU."""
     return torch.Generator().manual_seed(0)
+
+
+def _two_ranks(worker: Path, folder: Path) -> list[dict]:
+    """Run `worker RANK 2 ADDRESS FOLDER` for both ranks; returns what each saved as RANK.pt, in order."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if "lo" in (name for _, name in socket.if_nameindex()):
+        environment["GLOO_SOCKET_IFNAME"] = "lo"  # whatever this machine's name resolves to
+    command = [sys.executable, str(worker)]
+    arguments = ["2", (folder / "rendezvous").as_uri(), str(folder)]  # a file: ports can be taken by others
+    processes = [subprocess.Popen([*command, str(rank), *arguments], env=environment) for rank in range(2)]
+    try:
+        codes = [process.wait(timeout=240) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert codes == [0, 0]
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+@pytest.fixture(scope="session")
+def two_ranks() -> Callable[[Path, Path], list[dict]]:
+    """`two_ranks(worker, folder)` runs a file as two gloo processes."""
+    return _two_ranks

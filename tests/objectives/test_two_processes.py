@@ -1,10 +1,6 @@
 """Two processes with half a batch each learn what one process with the whole batch learns."""
 
 import importlib.util
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,22 +15,9 @@ specification.loader.exec_module(worker)
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory) -> list[dict]:
+def results(two_ranks, tmp_path_factory) -> list[dict]:
     """What the two processes found, in the order of their ranks."""
-    folder = tmp_path_factory.mktemp("ranks")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    if "lo" in (name for _, name in socket.if_nameindex()):
-        environment["GLOO_SOCKET_IFNAME"] = "lo"  # whatever this machine's name resolves to
-    command = [sys.executable, str(WORKER)]
-    arguments = ["2", (folder / "rendezvous").as_uri(), str(folder)]  # a file: ports can be taken by others
-    processes = [subprocess.Popen([*command, str(rank), *arguments], env=environment) for rank in range(2)]
-    try:
-        codes = [process.wait(timeout=240) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert codes == [0, 0]
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+    return two_ranks(WORKER, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("negatives", [False, True], ids=["pairs", "with negatives"])
