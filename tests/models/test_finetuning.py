@@ -45,7 +45,7 @@ def doubled(task, given: dict[str, torch.Tensor], seed: int = 0) -> dict[str, to
 def test_questions_are_binary_cross_entropy_of_every_answer(blind):
     task = AnswerTask(network(4), blind=blind).eval()
     given = doubled(task, questions())
-    cells, total = task.model.encode_image(given["image"]), 0.0
+    cells, total = task.model.image_tokens(given["image"]), 0.0
     for i in range(6):
         seen = cells[i : i + 1, :0] if blind else cells[i : i + 1]
         out = task.model.fuse(seen, given["text"][i : i + 1], given["text_mask"][i : i + 1])
@@ -112,7 +112,7 @@ def test_captions_of_the_same_scene_come_last_when_there_is_too_little_else(rng)
 
 def slow_retrieval(task: RetrievalTask, given: dict[str, torch.Tensor], detach: bool) -> torch.Tensor:
     """Picture by picture, all scores with gradient; with `detach` all but the true and the hardest are constants."""
-    cells, total = task.model.encode_image(given["image"]), 0.0
+    cells, total = task.model.image_tokens(given["image"]), 0.0
     for i, row in enumerate(given["candidates"].tolist()):
         seen = cells[i].expand(len(row), *cells[i].shape)
         scores = task.model.fuse(seen, given["text"][row], given["text_mask"][row]).score.unbind()

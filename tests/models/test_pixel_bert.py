@@ -55,7 +55,7 @@ def test_cells_are_the_projected_grid_row_by_row(max_pool):
     model, image = network(max_pool=max_pool).double(), torch.randn(2, 3, 16, 16).double()
     grid = model.trunk(image)
     side = 2 if max_pool else 4
-    cells = model.encode_image(image)
+    cells = model.image_tokens(image)
     assert cells.shape == (2, side * side, 16)
     for y in range(side):
         for x in range(side):
@@ -89,7 +89,7 @@ def test_padding_and_neighbours_in_the_batch_change_nothing(how):
 
 def test_every_word_and_every_cell_influences_the_score():
     model, (image, ids, mask) = network().double(), pairs(2)
-    cells = model.encode_image(image)
+    cells = model.image_tokens(image)
     before = model.fuse(cells, ids, mask).score
     for place in range(9):
         changed = ids.clone()
@@ -104,7 +104,7 @@ def test_every_word_and_every_cell_influences_the_score():
 
 def test_the_picture_counts_and_only_through_its_cells():
     model, (image, ids, mask) = network(answers=5).double(), pairs()
-    cells, swapped = model.encode_image(image), model.encode_image(image.flip(0))
+    cells, swapped = model.image_tokens(image), model.image_tokens(image.flip(0))
     one, other = model.fuse(cells, ids, mask), model.fuse(swapped, ids, mask)
     assert ((one.score - other.score).abs() > 1e-6).all()
     assert ((one.answers - other.answers).abs().amax(1) > 1e-6).all()
@@ -143,7 +143,7 @@ def test_one_pass_equals_a_pass_for_each_pair_and_objective(rng, cells):
     task = PixelBERTTask(network(), RATES, cells=cells).eval()
     given, model = task.prepare(batch(), rng), task.model
     terms = task(given)
-    seen = model.encode_image(given["image"])
+    seen = model.image_tokens(given["image"])
     if cells:
         seen = sample_cells(seen, given["order"], cells)
     masked = matched = 0.0

@@ -132,7 +132,7 @@ def similarity(model: PixelBERT) -> Callable[[dict[str, Tensor]], Tensor]:
 
     def score(batch: dict[str, Tensor]) -> Tensor:
         text, mask = batch["text"].to(device), batch["text_mask"].to(device)
-        cells = model.encode_image(normalise(batch["image"].to(device)))
+        cells = model.image_tokens(normalise(batch["image"].to(device)))
         return torch.stack(
             [model.fuse(one.expand(len(text), -1, -1), text, mask).score for one in cells[:, None]]
         ).cpu()
@@ -145,7 +145,7 @@ def answer_accuracy(model: PixelBERT, count: int, blind: bool = False) -> Metric
     """Share of unseen questions answered exactly, over all and by kind."""
     batch = questions("val", 0, model.config.trunk.image_size).batch(range(count))
     device = model.visual.device
-    cells = model.encode_image(normalise(batch["image"].to(device)))
+    cells = model.image_tokens(normalise(batch["image"].to(device)))
     out = model.fuse(cells[:, :0] if blind else cells, batch["text"].to(device), batch["text_mask"].to(device))
     assert out.answers is not None
     right = (out.answers.argmax(1).cpu() == batch["label"]).double()

@@ -155,6 +155,13 @@ class ALBEF(PaperModel):
         """Texts as unit vectors."""
         return self.embed_text(self.text_tokens(ids, mask), mask)
 
+    def predict_words(
+        self, image: Float[Tensor, "b c size size"], ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"],
+        hidden: Bool[Tensor, "b n"],
+    ) -> Float[Tensor, "m vocabulary"]:  # fmt: skip
+        """Logits of the words at the `m` places called `hidden`."""
+        return self.word(self(image, ids, mask).fused[hidden], self.embedding.words)
+
     def forward(
         self, image: Float[Tensor, "b c size size"], ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"]
     ) -> ALBEFOutput:

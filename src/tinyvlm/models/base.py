@@ -70,6 +70,11 @@ class PaperModel(nn.Module):
         """A randomly initialised model of a named size, e.g. `CLIP.named("micro")` or `CLIP.named("ViT-B/32")`."""
         return cls(cls.Config.named(size, **changes))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
     def count(self, trainable: bool | None = None) -> int:
         """Number of parameters: all, or only the (un)trainable ones."""
         return sum(p.numel() for p in self.parameters() if trainable is None or p.requires_grad == trainable)

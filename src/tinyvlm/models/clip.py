@@ -139,10 +139,10 @@ class CLIP(PaperModel):
     def forward(
         self,
         image: Float[Tensor, "b c size size"],
-        text: Int[Tensor, "t n"],
-        text_mask: Bool[Tensor, "t n"] | None = None,
+        ids: Int[Tensor, "t n"],
+        mask: Bool[Tensor, "t n"] | None = None,
     ) -> CLIPOutput:
-        return CLIPOutput(self.encode_image(image), self.encode_text(text, text_mask), self.log_scale.exp())
+        return CLIPOutput(self.encode_image(image), self.encode_text(ids, mask), self.log_scale.exp())
 
     def classifier(self, ids: Int[Tensor, "c p n"], mask: Bool[Tensor, "c p n"]) -> Float[Tensor, "c d"]:
         """A zero-shot classifier's weights from `p` prompts for each of `c` classes (section 3.1.4).

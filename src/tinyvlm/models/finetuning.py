@@ -39,7 +39,7 @@ class AnswerTask(Task):
 
     def forward(self, batch: Batch) -> dict[str, Term]:
         image, width = batch["image"], self.model.config.bert.width
-        cells = image.new_zeros(len(image), 0, width) if self.blind else self.model.encode_image(image)
+        cells = image.new_zeros(len(image), 0, width) if self.blind else self.model.image_tokens(image)
         logits = self.model.fuse(cells, batch["text"], batch["text_mask"]).answers
         assert logits is not None
         target = F.one_hot(batch["label"], self.model.config.answers).to(logits)
@@ -78,7 +78,7 @@ class RetrievalTask(Task):
         return self.model.fuse(cells.repeat_interleave(m, 0), ids, mask).score.view(b, m)
 
     def forward(self, batch: Batch) -> dict[str, Term]:
-        cells, candidates = self.model.encode_image(batch["image"]), batch["candidates"]
+        cells, candidates = self.model.image_tokens(batch["image"]), batch["candidates"]
         with torch.no_grad():  # all 21, to find the hardest: the forward pass alone is a third of the price
             known = self._scores(cells, batch, candidates)
             order = known[:, 1:].argsort(1, descending=True) + 1

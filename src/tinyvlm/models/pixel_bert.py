@@ -123,8 +123,8 @@ class PixelBERT(PaperModel):
             # Every answer starts at a chance of 1 in N: at 1 in 2, the first updates would go into saying no N times.
             nn.init.constant_(cast(nn.Linear, self.answer[-1]).bias, -math.log(config.answers))
 
-    def encode_image(self, image: Float[Tensor, "b c size size"]) -> Float[Tensor, "b k width"]:
-        """The picture as cells, row by row: v_i + s_v."""
+    def image_tokens(self, image: Float[Tensor, "b c size size"]) -> Float[Tensor, "b k width"]:
+        """The CNN's feature map as tokens, cell by cell: v_i + s_v."""
         grid = self.pool(self.trunk(image))
         return self.projection(grid.flatten(2).transpose(1, 2)) + self.visual
 
@@ -143,7 +143,14 @@ class PixelBERT(PaperModel):
     def forward(
         self, image: Float[Tensor, "b c size size"], ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"]
     ) -> PixelBERTOutput:
-        return self.fuse(self.encode_image(image), ids, mask)
+        return self.fuse(self.image_tokens(image), ids, mask)
+
+    def predict_words(
+        self, image: Float[Tensor, "b c size size"], ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"],
+        hidden: Bool[Tensor, "b n"],
+    ) -> Float[Tensor, "m vocabulary"]:  # fmt: skip
+        """Logits of the words at the `m` places called `hidden`."""
+        return self.word(self(image, ids, mask).words[hidden], self.embedding.words)
 
 
 def answer_head(width: int, answers: int) -> nn.Module:
@@ -193,7 +200,7 @@ class PixelBERTTask(Task):
 
     def forward(self, batch: Batch) -> dict[str, Term]:
         text, mask, pairs = batch["text"], batch["text_mask"], len(batch["text"])
-        cells = self.model.encode_image(batch["image"])
+        cells = self.model.image_tokens(batch["image"])
         if "order" in batch:
             cells = sample_cells(cells, batch["order"], self.cells)
         ids, real = [], []
