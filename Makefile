@@ -95,7 +95,7 @@ site: setup ## the whole site into _build/html
 	$(COURSE) build
 	@echo "'make serve' serves it on this machine."
 
-publish: setup ## the site as it goes online: like site, but refuses missing and stale receipts
+publish: setup ## the site as it goes online: like site, but refuses missing receipts and those of other code
 	$(COURSE) build --publish
 
 serve: setup ## serve _build/html on this machine

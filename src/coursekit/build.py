@@ -37,7 +37,7 @@ class BuildError(RuntimeError):
 def build_site(root: Path, output: Path | None = None, *, publish: bool = False, say: Say = print) -> Path:
     """Builds the site of the repository at `root` into `output` (default `_build/html`) and returns that folder.
 
-    The new site replaces the old one only when every step passed. `publish` also refuses stale receipts.
+    The new site replaces the old one only when every step passed. `publish` also refuses receipts of other code.
     `say` gets a line at every step. Raises `CourseError` or `BuildError`.
     """
     started = time.monotonic()
@@ -45,7 +45,7 @@ def build_site(root: Path, output: Path | None = None, *, publish: bool = False,
     if found := problems(root, course):
         raise BuildError("\n".join(found))
     if publish:
-        refuse_stale(root, say)
+        refuse_changed(root, say)
     output = (output or root / "_build" / "html").resolve()
     stage = output.parent / f".{output.name}.new"
     shutil.rmtree(stage, ignore_errors=True)
@@ -64,16 +64,18 @@ def build_site(root: Path, output: Path | None = None, *, publish: bool = False,
     return output
 
 
-def refuse_stale(root: Path, say: Say = print) -> None:
-    """BuildError when a chapter's receipt is missing or stale: a site is published with numbers that hold."""
+def refuse_changed(root: Path, say: Say = print) -> None:
+    """BuildError when a chapter has no receipt, or one of other code: a site is published with numbers that hold."""
     found = proofs(root, load_course(root))
-    bad = [proof for proof in found if proof.state in ("stale", "none")]
+    bad = [proof for proof in found if proof.state in ("changed", "none")]
     for proof in found:
-        say(f"week {proof.week.week}: {proof.state}")
+        say(f"week {proof.week.week}: {proof.label}")
     if bad:
         lines = [
-            f"Week {p.week.week} cannot be published: its receipt is {'missing' if p.state == 'none' else 'stale'}; "
-            f"run `make week N={p.week.week}` and commit the notebook with its receipt."
+            f"Week {p.week.week} cannot be published: it has no receipt; run `make week N={p.week.week}`."
+            if p.state == "none"
+            else f"Week {p.week.week} cannot be published: since its run {p.names} changed; `course verify "
+            f"{p.week.week}` says whether the numbers are the same, else run `make week N={p.week.week}`."
             for p in bad
         ]
         raise BuildError("\n".join(lines))

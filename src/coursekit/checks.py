@@ -163,8 +163,11 @@ def _receipt(root: Path, week: Week) -> list[str]:
         state = proof(root, week)
     except ValueError as error:
         return [str(error)]
-    if state and state.state == "stale":
-        found.append(f"{week.receipt} is stale: run the chapter again with `course run {week.week}`")
+    if state and state.state == "changed":
+        found.append(
+            f"{week.receipt} is of other code ({state.names}): `course verify {week.week}` says whether the numbers "
+            f"are the same, else run the chapter again with `course run {week.week}`"
+        )
     return found
 
 

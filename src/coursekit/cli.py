@@ -63,7 +63,7 @@ def list_weeks() -> None:
             chapter += " (missing)"
         table.add_row(
             str(week.week), week.date.isoformat(), week.short, week.speaker_name or "", str(len(week.public_talks)),
-            chapter, found.state if found else "",
+            chapter, found.label if found else "",
         )  # fmt: skip
     wide = Console(width=None if out.is_terminal else 140, highlight=False)
     wide.print(table)
@@ -80,6 +80,7 @@ def run(
     from coursekit.progress import CellProgress
     from coursekit.receipts import duration
     from coursekit.runner import run_chapter
+    from coursekit.verify import added
 
     root, course = _course()
     chosen = course.week(week)
@@ -87,12 +88,15 @@ def run(
     if seeds is not None:
         claims(week, preset, seeds)
     with CellProgress(out) as progress:
-        outcome = run_chapter(root, chosen, progress, preset=preset, size=size)
+        more = lambda done: added(root, chosen, done, progress)  # noqa: E731
+        outcome = run_chapter(root, chosen, progress, preset=preset, size=size, more=more)
     receipt = outcome.receipt or {}
     if receipt.get("preset") == "smoke":
         out.print(f"Every cell ran, in {duration(outcome.seconds)}. A smoke run is a trial: nothing was written.")
     else:
         out.print(f"Ran in {duration(outcome.seconds)}. Written: {chosen.notebook} and {chosen.receipt}.")
+        if not receipt.get("commit"):
+            out.print("The core had changes that no commit holds: commit first, and the receipt can name its commit.")
 
 
 @app.command()
@@ -109,12 +113,52 @@ def claims(
     root, course = _course()
     chosen = course.week(week)
     check_choices(chosen, preset, None)
-    folder = root / "notebooks" / "receipts" / "claims" / f"week{chosen.week:02d}"
+    folder = root / "notebooks" / "receipts" / "claims"
     rows = run_claims(chosen.week, preset, seeds, max(seeds, most_seeds), jobs, folder)
     for row in rows:
         low, high = row.get("interval") or (None, None)
         interval = f", 95 % interval {low:.3f} to {high:.3f}" if low is not None and high is not None else ""
         out.print(f"{row['kind']}: {row['statement']}\n    {row['verdict']}{interval}", markup=False)
+
+
+@app.command("verify")
+def verify_weeks(
+    week: Annotated[int | None, typer.Argument(metavar="[WEEK]", help="number of the week (default: all)")] = None,
+) -> None:
+    """Run the smoke experiment of a chapter; stamp its receipt when every number is the same, else change nothing."""
+    from coursekit.progress import CellProgress
+    from coursekit.verify import verify
+
+    root, course = _course()
+    chosen = [course.week(week)] if week else [one for one in course.weeks if one.notebook]
+    failed = False
+    for one in chosen:
+        with CellProgress(out) as progress:
+            found = verify(root, one, progress)
+            progress.clear()
+        failed |= bool(found.differences)
+        if found.differences:
+            out.print(f"Week {one.week}: not the same numbers; nothing was changed.", markup=False)
+            for line in found.differences:
+                out.print(f"    {line}", markup=False)
+        else:
+            out.print(f"Week {one.week}: the same numbers; receipt and {found.jobs} claim jobs hold.", markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def why(week: WeekNumber) -> None:
+    """Which modules and data files have changed since the chapter's run; exit status 1 when any has."""
+    from coursekit.verify import reasons
+
+    root, course = _course()
+    names = reasons(root, course.week(week))
+    for name in names:
+        out.print(name, markup=False)
+    if names:
+        raise typer.Exit(1)
+    out.print(f"Nothing has changed since the run of week {week}.", markup=False)
 
 
 @app.command()
@@ -145,7 +189,7 @@ def check(
 @app.command()
 def build(
     output: Annotated[Path | None, typer.Option(help="folder of the site (default: _build/html)")] = None,
-    publish: Annotated[bool, typer.Option(help="refuse missing and stale receipts")] = False,
+    publish: Annotated[bool, typer.Option(help="refuse missing receipts, and those of other code")] = False,
 ) -> None:
     """Build the site, warnings being errors; the old site stays until the new one is complete."""
     from coursekit.build import build_site

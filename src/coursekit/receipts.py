@@ -2,39 +2,55 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from coursekit.schema import Course, Week
+from tinyvlm.training.receipts import Standing, read_receipt, standing
 
-EXPLANATIONS = {
-    "fresh": "Exactly this notebook and this core produced the outputs below.",
-    "equivalent": (
-        "The code has changed since this run, and the first 20 losses of a small seeded run are still the "
-        "same to 1e-4."
-    ),
-    "stale": (
-        "The code has changed since this run and no longer gives the same losses. Read the numbers below as "
-        "history until the chapter is run again."
-    ),
-    "none": "Nobody has completed a run of this chapter yet, so this page shows no measured number.",
-}
+LABELS = {"this": "this code", "verified": "verified since", "changed": "code has changed", "none": "no run yet"}
 
 
 @dataclass(frozen=True)
 class Proof:
-    """One week's receipt: `data` is the JSON as written by the run, `state` one of the keys of EXPLANATIONS."""
+    """One week's receipt: `data` is the JSON as written by the run, `standing` says whether it still holds.
+
+    The state "none" is a chapter without a receipt.
+    """
 
     week: Week
-    state: str
+    standing: Standing
     data: dict[str, Any]
 
     @property
+    def state(self) -> str:
+        return self.standing.state
+
+    @property
+    def label(self) -> str:
+        return LABELS[self.state]
+
+    @property
+    def names(self) -> str:
+        """What has changed since the run, at most eight names."""
+        names = self.standing.changed
+        return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+    @property
     def explanation(self) -> str:
-        return EXPLANATIONS[self.state]
+        return {
+            "this": "This notebook, this core and this data produced the outputs below.",
+            "verified": (
+                f"The code has changed since this run. On {self.standing.verified} it was verified to give the same "
+                "smoke numbers: losses to 1e-4, shares to one example."
+            ),
+            "changed": (
+                f"What the outputs below came from has changed since: {self.names}. Read the numbers as history until "
+                "the code is verified or the chapter is run again."
+            ),
+            "none": "Nobody has completed a run of this chapter yet, so this page shows no measured number.",
+        }[self.state]
 
     @property
     def single_changes(self) -> dict[str, dict[str, dict[str, float]]]:
@@ -43,30 +59,22 @@ class Proof:
 
 
 def proof(root: Path, week: Week) -> Proof | None:
-    """The receipt of `week` and its state; None for a week without a chapter. ValueError when it is not a receipt."""
+    """The receipt of `week` and its state; None for a week without a chapter. ValueError when it is not a receipt.
+
+    Only hashes are compared: nothing is trained, and torch is not imported.
+    """
     if week.notebook is None:
         return None
     path = root / week.receipt
     if not path.is_file():
-        return Proof(week, "none", {})
-    from tinyvlm.training.receipts import read_receipt, status  # brings torch
-
+        return Proof(week, Standing("none"), {})
     data = read_receipt(path)
-    return Proof(week, status(data, root / week.notebook, canary=_canary(week)), data)
+    return Proof(week, standing(data, root / week.notebook), data)
 
 
 def proofs(root: Path, course: Course) -> list[Proof]:
     """Every chapter's proof, in the order of the weeks."""
     return [found for week in course.weeks if (found := proof(root, week))]
-
-
-def _canary(week: Week) -> Callable[[], list[float]]:
-    """The week's small seeded run; it is called, and its module imported, only when the fingerprint differs."""
-
-    def run() -> list[float]:
-        return importlib.import_module(f"tinyvlm.experiments.week{week.week:02d}").canary()
-
-    return run
 
 
 def duration(seconds: float) -> str:

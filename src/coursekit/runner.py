@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 
 from coursekit.files import write_bytes, write_text
 from coursekit.schema import Week
+from tinyvlm.evidence import digest
 
 # Seconds that one cell may take. The presets' budgets are 20 s and 10 min for a whole chapter on the hardware they were
 # measured on; slower machines get several times that before a cell counts as stuck.
@@ -113,9 +115,11 @@ def run_chapter(
     *,
     preset: str | None = None,
     size: str | None = None,
+    more: Callable[[str], dict[str, Any]] = lambda preset: {},
 ) -> Outcome:
     """Runs the chapter and, when every cell passed, replaces outputs and receipt together, then the zoo's weights.
 
+    `more(preset)` is called before anything is replaced and returns what else the receipt keeps (`verify.added`).
     A `smoke` run is a trial and replaces nothing: its numbers mean nothing.
     Raises `RunError` (a cell failed, or the run left no receipt), ValueError or OSError; then both are untouched.
     """  # fmt: skip
@@ -132,6 +136,8 @@ def run_chapter(
         )
     if outcome.receipt.get("preset") == "smoke":
         return outcome
+    outcome.receipt.update(more(str(outcome.receipt.get("preset"))))
+    _own_weights(root, outcome)
     notebook, receipt = root / str(week.notebook), root / week.receipt
     receipt.parent.mkdir(parents=True, exist_ok=True)
     before = notebook.read_text(encoding="utf-8")
@@ -146,6 +152,18 @@ def run_chapter(
         target.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(target, content)
     return outcome
+
+
+def _own_weights(root: Path, outcome: Outcome) -> None:
+    """A chapter that shows last time's weights of its own model must not age by replacing them."""
+    inputs = (outcome.receipt or {}).setdefault("inputs", {})
+    with tempfile.TemporaryDirectory(prefix="course-zoo-") as folder:
+        for name, content in outcome.zoo.items():
+            target = Path(folder) / ZOO.relative_to("src/tinyvlm") / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        for entry in {name.split("/")[0] for name in outcome.zoo}:
+            inputs[f"zoo/{entry}"] = digest(f"zoo/{entry}", Path(folder))
 
 
 def _run_cells(

@@ -18,7 +18,7 @@ RECEIPT = {
     "device": "a test", "seconds": 12.0, "peak_memory_mb": 300.0, "versions": {"torch": "2"},
     "metrics": {"R@1": {"value": 0.5, "baseline": 0.1, "chance": 0.002}},
     "single_changes": {"CLIP micro": {"object": {"value": 0.9, "n": 512}, "objects swapped": {"value": 0.5, "n": 400}}},
-    "claims": [], "fingerprint": "0" * 64, "canary": [1.0] * 20,
+    "claims": [], "code": {"notebook": "0" * 12, "models.clip": "1" * 12}, "inputs": {}, "commit": "c0ffee" * 6,
 }  # fmt: skip
 
 WRITE_RECEIPT = """import json, os, pathlib

@@ -1,4 +1,4 @@
-"""Building: the old site stays until the new one is complete, and only publishing refuses stale receipts."""
+"""Building: the old site stays until the new one is complete, and only publishing refuses receipts of other code."""
 
 import os
 import subprocess
@@ -8,9 +8,10 @@ import time
 import pytest
 
 from coursekit import build
-from coursekit.build import BuildError, build_site, follow, refuse_stale
+from coursekit.build import BuildError, build_site, follow, refuse_changed
 from coursekit.receipts import Proof
 from coursekit.serve import make_server
+from tinyvlm.training.receipts import Standing
 
 
 @pytest.fixture
@@ -72,14 +73,19 @@ def test_disagreement_stops_the_build_before_anything_is_made(repo, monkeypatch)
     assert not (repo / "_build").exists()
 
 
-@pytest.mark.parametrize("state", ["stale", "none", "fresh", "equivalent"])
-def test_publishing_refuses_stale_and_missing_receipts(repo, course, monkeypatch, state):
-    monkeypatch.setattr(build, "proofs", lambda *_: [Proof(course.week(3), state, {})])
-    if state in ("fresh", "equivalent"):
-        assert refuse_stale(repo, hush) is None
+@pytest.mark.parametrize(("state", "words"), [
+    ("this", ""), ("verified", ""), ("none", "it has no receipt; run `make week N=3`"),
+    ("changed", "since its run models.clip, notebook changed; `course verify 3` says"),
+])  # fmt: skip
+def test_publishing_refuses_missing_receipts_and_those_of_other_code(repo, course, monkeypatch, state, words):
+    stand = Standing(state, ("models.clip", "notebook") if state == "changed" else ())
+    monkeypatch.setattr(build, "proofs", lambda *_: [Proof(course.week(3), stand, {})])
+    if not words:
+        assert refuse_changed(repo, hush) is None
     else:
-        with pytest.raises(BuildError, match=r"Week 3 cannot be published: its receipt is (stale|missing)"):
-            refuse_stale(repo, hush)
+        with pytest.raises(BuildError) as error:
+            refuse_changed(repo, hush)
+        assert f"Week 3 cannot be published: {words}" in str(error.value)
 
 
 def test_a_helper_that_outlives_its_command_does_not_hold_up_the_build(tmp_path):

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from coursekit import cli
+from coursekit import cli, verify
+from tests.coursekit.conftest import RECEIPT
+from tinyvlm.training.fingerprint import notebook_code
 
 
 @pytest.fixture
@@ -51,11 +53,32 @@ def test_mistakes_end_in_one_sentence_and_status_1(course_command, arguments, me
     assert "Traceback" not in err and len(err.strip().splitlines()) == 1
 
 
-def test_run_writes_and_says_what(course_command, repo):
+def test_run_writes_and_says_what(course_command, repo, monkeypatch):
+    monkeypatch.setattr(verify, "added", lambda root, week, preset, progress: {"smoke": preset, "commit": ""})
     status, out, _ = course_command("run", 3, "--preset", "cpu")
     assert status == 0
     assert "[ 1/2] cell-1" in out and "Written: notebooks/week03_clip.ipynb and notebooks/receipts/week03.json." in out
-    assert json.loads((repo / "notebooks/receipts/week03.json").read_text())["week"] == 3
+    kept = json.loads((repo / "notebooks/receipts/week03.json").read_text())
+    assert kept["week"] == 3 and kept["smoke"] == "cpu" and "commit first, and the receipt can name its commit" in out
+
+
+def test_why_names_what_changed_and_ends_in_status_1(course_command, repo):
+    assert "Week 3 has no receipt" in course_command("why", 3)[2]
+    path, notebook = repo / "notebooks/receipts/week03.json", repo / "notebooks/week03_clip.ipynb"
+    path.parent.mkdir()
+    path.write_text(json.dumps(RECEIPT | {"code": notebook_code(notebook)}))
+    assert course_command("why", 3)[:2] == (0, "Nothing has changed since the run of week 3.\n")
+    path.write_text(json.dumps(RECEIPT))
+    assert course_command("why", 3)[:2] == (1, "models.clip\nnotebook\n")
+
+
+def test_verify_says_what_differs_and_ends_in_status_1(course_command, monkeypatch):
+    found = verify.Verified(["loss 1 of training 1 was 2 and is 3"], 0)
+    monkeypatch.setattr(verify, "verify", lambda root, week, progress: found)
+    status, out, _ = course_command("verify")
+    assert status == 1 and "not the same numbers; nothing was changed.\n    loss 1 of training 1 was 2 and is 3" in out
+    monkeypatch.setattr(verify, "verify", lambda root, week, progress: verify.Verified([], 4))
+    assert course_command("verify", 3)[:2] == (0, "Week 3: the same numbers; receipt and 4 claim jobs hold.\n")
 
 
 def test_smoke_run_says_that_nothing_was_written(course_command, repo):

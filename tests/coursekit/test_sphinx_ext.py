@@ -8,11 +8,13 @@ from jinja2 import UndefinedError
 
 from coursekit.html import day, number, render
 from coursekit.load import load_course
-from coursekit.receipts import EXPLANATIONS, Proof, duration, proof
+from coursekit.receipts import LABELS, Proof, duration, proof
 from coursekit.sphinx_ext.cards import Site, mark_solutions
 from coursekit.sphinx_ext.directives import red_thread
 from coursekit.sphinx_ext.mathml import letter, mend_variants
 from coursekit.sphinx_ext.pages import write_pages
+from tinyvlm.training.fingerprint import notebook_code
+from tinyvlm.training.receipts import Standing
 
 CLAIM = {
     "id": "binding", "kind": "headline", "statement": "It retrieves & cannot <bind>.", "metric": "accuracy",
@@ -38,12 +40,13 @@ def test_only_styles_that_browsers_do_not_know_are_replaced():
 def test_red_thread_has_a_row_a_model_and_the_columns_of_the_data(course):
     values = {"object": {"value": 0.9, "n": 512}, "objects swapped": {"value": 0.51, "n": 400}}
     data = {"single_changes": {"CLIP": values, "CLIP with swaps": values}}
-    table = red_thread([Proof(course.week(3), "stale", data)])
+    table = red_thread([Proof(course.week(3), Standing("changed", ("models.clip",)), data)])
     assert table["changes"] == ["object", "objects swapped"]
     html = render("red_thread", link=lambda page: f"{page}.html", **table)
     assert html.count("<tr>") == 3 and 'href="notebooks/week03_clip.html"' in html
     assert html.count('<td class="score-high" title="512 scenes">0.90</td>') == 2
-    assert html.count('<td class="score-low" title="400 scenes">0.51</td>') == 2 and "week 3, stale" in html
+    assert html.count('<td class="score-low" title="400 scenes">0.51</td>') == 2
+    assert "week 3, code has changed since" in html
 
 
 def test_red_thread_without_receipts_says_so():
@@ -51,12 +54,15 @@ def test_red_thread_without_receipts_says_so():
     assert "No model has filled this table yet" in html and "<table" not in html
 
 
-@pytest.mark.parametrize("state", list(EXPLANATIONS))
+@pytest.mark.parametrize("state", list(LABELS))
 def test_header_card_shows_the_receipt_and_its_state(course, receipt, state):
     week = course.week(3)
-    shown = Proof(week, state, {} if state == "none" else receipt)
+    stand = Standing(state, () if state in ("this", "none") else ("models.clip",), "2026-02-03")
+    shown = Proof(week, stand, {} if state == "none" else receipt)
     html = render("header", week=week, proof=shown, colab=course.colab(week), source="../_sources/x.ipynb")
-    assert EXPLANATIONS[state] in html and f"state-{state}" in html
+    assert shown.explanation in html and f"state-{state}" in html and LABELS[state] in html
+    assert ("verified since 3 February 2026" in html) == (state == "verified")
+    assert ("has changed since: models.clip" in html) == (state == "changed")
     assert ("2 January 2026: 12 s, 300 MB" in html) == (state != "none")
     assert 'href="https://arxiv.org/abs/2103.00020"' in html and "26 February 2021" in html and "김희은" in html
 
@@ -69,7 +75,7 @@ def test_header_card_of_week_1_has_two_talks_and_background(course):
 
 
 def test_proof_shows_claims_with_their_seeds_escaped(course, receipt):
-    html = render("proof", proof=Proof(course.week(3), "fresh", receipt | {"claims": [CLAIM]}))
+    html = render("proof", proof=Proof(course.week(3), Standing("this"), receipt | {"claims": [CLAIM]}))
     assert "It retrieves &amp; cannot &lt;bind&gt;." in html and "not held at this scale" in html
     assert [cell for cell in re.findall(r"<td>(.*?)</td>", html)][-4:] == ["0.500", "0.520", "0.400", "0.410"]
     assert "0.310 to 0.500; it had to lie above 0.200" in html
@@ -80,23 +86,21 @@ def test_a_template_that_lacks_a_value_is_an_error(course):
         render("status", course=course)
 
 
-def test_states_of_a_receipt(repo, receipt, monkeypatch):
-    import tinyvlm.training.receipts as core
-
+def test_states_of_a_receipt(repo, receipt):
     week = load_course(repo).week(3)
     assert proof(repo, load_course(repo).week(2)) is None
     assert proof(repo, week).state == "none"
     path = repo / week.receipt
     path.parent.mkdir()
+    path.write_text(json.dumps(receipt | {"code": notebook_code(repo / week.notebook)}))
+    assert proof(repo, week).state == "this"
     path.write_text(json.dumps(receipt))
-    asked = []
+    assert proof(repo, week).state == "changed" and proof(repo, week).names == "models.clip, notebook"
 
-    def status(data, notebook, canary):
-        asked.append((data["week"], notebook))
-        return "fresh"
 
-    monkeypatch.setattr(core, "status", status)
-    assert proof(repo, week).state == "fresh" and asked == [(3, repo / week.notebook)]
+def test_many_changed_names_are_cut(course):
+    names = Proof(course.week(3), Standing("changed", tuple(f"m{n}" for n in range(20))), {}).names
+    assert names == "m0, m1, m2, m3, m4, m5, m6, m7 and 12 more"
 
 
 def test_generated_pages_follow_the_course(repo, course):

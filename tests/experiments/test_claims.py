@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import toy_week
 
+from tinyvlm import evidence
 from tinyvlm.experiments.claims import Claim, arm_results, claim_results, interval, run_claims, verdict
 from tinyvlm.experiments.queue import Job, run_jobs
 
@@ -18,16 +19,23 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
-def jobs_find_the_toy(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
+def code(tmp_path_factory, monkeypatch):
+    """The toy's file, in a place where a test may edit it and jobs find it."""
+    copy = tmp_path_factory.mktemp("code") / "toy_week.py"
+    copy.write_text((HERE / "toy_week.py").read_text())
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(copy.parent), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setattr(toy_week, "__file__", str(copy))
+    return copy
 
 
 def run(folder, **options):
     return {row["id"]: row for row in run_claims(toy_week, "smoke", folder=folder, **options)}
 
 
-def files(folder):
-    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(folder.glob("*"))}
+def jobs(folder):
+    """(arm, seed) -> record of the toy's one file; nothing else may lie beside it."""
+    assert [path.name for path in folder.iterdir()] == ["toy_week.json"]
+    return {(job["arm"], job["seed"]): job for job in json.loads((folder / "toy_week.json").read_text())["jobs"]}
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 12, 31])
@@ -81,18 +89,20 @@ def test_a_claim_of_no_kind_or_arm_is_named():
 def test_the_queue_runs_each_job_once_and_judges(tmp_path, capfd):
     rows = run(tmp_path)
     better, worse = rows["better"], rows["worse"]
-    assert better["verdict"] == "held" and better["seeds"] == [0, 1, 2] and better["state"] == "fresh"
+    assert better["verdict"] == "held" and better["seeds"] == [0, 1, 2] and better["state"] == "this"
     assert better["per_seed"] == {"method": [0.9, 0.91, 0.9], "baseline": [0.5, 0.5, 0.5]}
     assert better["difference"] == pytest.approx([0.4, 0.41, 0.4]) and better["interval"][0] > 0.38
     assert worse["verdict"] == "not held at this scale" and worse["kind"] == "direction" and worse["margin"] == 1.0
     assert worse["per_seed"]["broken"] == pytest.approx([40, 40, 41])
     assert json.loads(json.dumps(rows)) == rows
-    before = files(tmp_path)
-    assert len(before) == 9 and "smoke-method-seed0-" in "".join(before)
-    assert "method, seed 0 done" in capfd.readouterr().out
-    assert run(tmp_path) == rows and files(tmp_path) == before
+    before = jobs(tmp_path)
+    assert set(before) == {(arm, seed) for arm in toy_week.ARMS for seed in range(3)}
+    assert before["method", 1]["settings"] == {"kind": "ours", "steps": 1}
+    said = capfd.readouterr().out
+    assert "method, seed 0 done" in said and said.count("running its canary") == 1
+    assert run(tmp_path) == rows and jobs(tmp_path) == before and "canary" not in capfd.readouterr().out
     assert {row["id"]: row for row in claim_results(toy_week, tmp_path, "smoke")} == rows
-    assert arm_results(toy_week, tmp_path, "smoke")["broken"][2]["metrics"] == {"score": 0.41}
+    assert arm_results(toy_week, tmp_path, "smoke")["broken"][2]["metrics"]["score"] == 0.41
     assert all(row["seeds"] == [] and row["verdict"] == "undecided" for row in claim_results(toy_week, tmp_path, "cpu"))
 
 
@@ -101,7 +111,7 @@ def test_an_undecided_headline_gets_two_more_seeds_in_its_arms_only(tmp_path, mo
     rows = run(tmp_path)
     assert rows["better"]["seeds"] == [0, 1, 2, 3, 4] and rows["worse"]["seeds"] == [0, 1, 2]
     assert "Undecided after 3 seeds: better" in capfd.readouterr().out
-    assert len(files(tmp_path)) == 3 + 5 + 5
+    assert len(jobs(tmp_path)) == 3 + 5 + 5
 
 
 def test_a_failed_job_is_told_and_the_others_go_on(tmp_path, monkeypatch, capfd):
@@ -111,38 +121,51 @@ def test_a_failed_job_is_told_and_the_others_go_on(tmp_path, monkeypatch, capfd)
     assert "1 of the jobs failed (method, seed 1: exit code 1, ArithmeticError: the towers fell)" in str(error.value)
     assert str(tmp_path) in str(error.value)
     assert "ArithmeticError: the towers fell" in capfd.readouterr().out
-    assert len(files(tmp_path)) == 5
+    assert len(jobs(tmp_path)) == 5
     rows = {row["id"]: row for row in claim_results(toy_week, tmp_path, "smoke")}
     assert rows["better"]["seeds"] == [0] and rows["better"]["interval"] is None
     monkeypatch.delenv("TOY_FAIL")
-    kept = files(tmp_path)
+    kept = jobs(tmp_path)
     assert run(tmp_path, seeds=2, most_seeds=2)["better"]["seeds"] == [0, 1]
-    assert len(files(tmp_path)) == 6 and kept.items() <= files(tmp_path).items()
+    assert len(jobs(tmp_path)) == 6 and kept.items() <= jobs(tmp_path).items()
 
 
-def aged(folder, **changes):
-    """Make every result one of other code."""
-    for path in list(folder.glob("*.json")):
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "0" * 64} | changes))
-        path.rename(path.with_name(path.name.rpartition("-")[0] + "-000000000000.json"))
-
-
-def test_results_of_other_code_count_when_the_canary_is_the_same(tmp_path, monkeypatch):
+def test_results_of_other_code_hold_when_the_canary_is_the_same(tmp_path, monkeypatch, capfd, code):
     monkeypatch.setattr(toy_week, "CLAIMS", toy_week.CLAIMS[:1])
     run(tmp_path, seeds=1, most_seeds=1)
-    aged(tmp_path)
-    before = files(tmp_path)
-    assert claim_results(toy_week, tmp_path, "smoke")[0]["state"] == "equivalent"
+    before = jobs(tmp_path)
+    code.write_text(code.read_text() + "ADDED = 1\n")
+    assert claim_results(toy_week, tmp_path, "smoke")[0]["state"] == "changed"
+    assert run(tmp_path, seeds=1, most_seeds=1)["better"]["state"] == "verified"
+    assert {key: job | {"verified": None} for key, job in jobs(tmp_path).items()} == {
+        key: job | {"verified": None} for key, job in before.items()
+    }
+    capfd.readouterr()
+    code.write_text(code.read_text() + "ADDED = 2\n")
+    monkeypatch.setenv("TOY_EDIT", "0.001")
+    assert run(tmp_path, seeds=1, most_seeds=1)["better"]["state"] == "this"
+    assert "method, seed 0 done" in capfd.readouterr().out
+    assert jobs(tmp_path)["method", 0]["metrics"]["score"] == pytest.approx(0.901)
+
+
+def test_what_an_arm_spends_belongs_to_its_result(tmp_path, monkeypatch, code):
+    """The canary, which trains the smoke budget, cannot know that another preset's was edited."""
+    monkeypatch.setattr(toy_week, "CLAIMS", toy_week.CLAIMS[:1])
+    run_claims(toy_week, "cpu", seeds=1, most_seeds=1, folder=tmp_path)
+    code.write_text(code.read_text() + "ADDED = 1\n")
+    monkeypatch.setenv("TOY_STEPS", "6")
+    row = run_claims(toy_week, "cpu", seeds=1, most_seeds=1, folder=tmp_path)[0]
+    assert row["state"] == "this" and jobs(tmp_path)["method", 0]["settings"]["steps"] == 6
+
+
+def test_an_edited_result_is_found_out_by_what_read_it(tmp_path, monkeypatch):
     run(tmp_path, seeds=1, most_seeds=1)
-    assert files(tmp_path) == before
-    # What an arm spends was edited: the canary, which trains another budget, cannot know.
-    monkeypatch.setattr(toy_week, "settings", lambda arm, preset: {"steps": 7}, raising=False)
-    assert claim_results(toy_week, tmp_path, "smoke")[0]["state"] == "stale"
-    monkeypatch.delattr(toy_week, "settings")
-    monkeypatch.setenv("TOY_CANARY", "1.001")
-    assert claim_results(toy_week, tmp_path, "smoke")[0]["state"] == "stale"
-    assert run(tmp_path, seeds=1, most_seeds=1)["better"]["state"] == "fresh"
-    assert len(files(tmp_path)) == 4
+    monkeypatch.setattr(evidence, "folder", lambda: tmp_path.parent)
+    tmp_path.rename(tmp_path.parent / "claims")
+    before = evidence.digest("claims/toy_week/smoke")
+    path = tmp_path.parent / "claims/toy_week.json"
+    path.write_text(path.read_text().replace("0.9", "0.95"))
+    assert evidence.changed_inputs({"claims/toy_week/smoke": before}) == ["claims/toy_week/smoke"]
 
 
 def test_ctrl_c_leaves_what_is_finished(tmp_path):
@@ -155,15 +178,25 @@ def test_ctrl_c_leaves_what_is_finished(tmp_path):
         text=True,
     )
     deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("*.json"))) < 3 and time.monotonic() < deadline:
+    while len(list(tmp_path.glob(".toy_week/*.json"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=30)
     assert process.returncode != 0 and "KeyboardInterrupt" in errors
     assert "jobs are kept; the same command goes on" in out
-    names = {path.name.partition("-seed")[0] + path.name[-18:-17] for path in tmp_path.glob("*.json")}
-    assert len(list(tmp_path.glob("*.json"))) >= 3 and not any("broken0" in name for name in names)
-    assert all(json.loads(path.read_text())["metrics"] for path in tmp_path.glob("*.json"))
+    assert len(jobs(tmp_path)) >= 3 and ("broken", 0) not in jobs(tmp_path)
+
+
+def test_records_of_a_killed_queue_are_taken_up(tmp_path):
+    run(tmp_path, seeds=1, most_seeds=1)
+    whole = json.loads((tmp_path / "toy_week.json").read_text())
+    job = whole["jobs"].pop()
+    modules = whole["codes"][job.pop("code")]["modules"]
+    (tmp_path / "toy_week.json").write_text(json.dumps(whole))
+    (tmp_path / ".toy_week").mkdir()
+    (tmp_path / ".toy_week" / "left.json").write_text(json.dumps(job | {"modules": modules, "seconds": 77.0}))
+    run(tmp_path, seeds=1, most_seeds=1)
+    assert jobs(tmp_path)[job["arm"], 0]["seconds"] == 77.0
 
 
 MEET = """
@@ -212,9 +245,14 @@ def test_bad_input_is_named(call, words, tmp_path):
 
 @pytest.mark.parametrize("text", ["{", '{"arm": "method"}'])
 def test_a_damaged_result_is_named(text, tmp_path):
-    (tmp_path / "smoke-method-seed0-abc.json").write_text(text)
-    with pytest.raises(ValueError, match=r"seed0-abc\.json .*delete it and run `course claims` again"):
+    (tmp_path / "toy_week.json").write_text(text)
+    with pytest.raises(ValueError, match=r"toy_week\.json .*or delete it and run `course claims` again"):
         claim_results(toy_week, tmp_path, "smoke")
+    (tmp_path / "toy_week.json").unlink()
+    (tmp_path / ".toy_week").mkdir()
+    (tmp_path / ".toy_week/a.json").write_text(text)
+    with pytest.raises(ValueError, match=r"a\.json .*delete it and run `course claims` again"):
+        run(tmp_path)
 
 
 def test_a_job_of_an_unknown_arm_is_named():
@@ -224,9 +262,8 @@ def test_a_job_of_an_unknown_arm_is_named():
     assert "usage" in subprocess.run(command, capture_output=True, text=True).stderr
 
 
-def test_results_lie_in_the_checkout_by_default(tmp_path, monkeypatch):
-    (tmp_path / "notebooks" / "deep").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "notebooks" / "deep")
+def test_results_lie_with_the_package_by_default(tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence, "folder", lambda: tmp_path)
     monkeypatch.setattr(toy_week, "CLAIMS", toy_week.CLAIMS[:1])
     run_claims(toy_week, "smoke", seeds=1, most_seeds=1)
-    assert len(list((tmp_path / "notebooks/receipts/claims/toy_week").iterdir())) == 2
+    assert len(jobs(tmp_path / "claims")) == 2

@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import dataclass
 
 from tinyvlm.experiments.claims import Claim
 
@@ -16,6 +17,20 @@ CLAIMS = (
         value=lambda metrics: 100 * metrics["score"],
     ),
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Arm:
+    kind: str
+
+
+@dataclass(frozen=True)
+class Budget:
+    steps: int = int(os.environ.get("TOY_STEPS", "5"))
+
+
+ARMS = {"method": Arm("ours"), "baseline": Arm("theirs"), "broken": Arm("nobody's")}
+BUDGETS = {"smoke": Budget(1), "cpu": Budget(), "gpu": Budget(9)}
 
 SCORES = {
     "baseline": (0.5, 0.5, 0.5, 0.5, 0.5),
@@ -34,9 +49,4 @@ def run_arm(arm, seed, preset, progress=None):
     if os.environ.get("TOY_WAIT") == f"{arm} {seed}":
         time.sleep(60)
     name = os.environ.get("TOY_METHOD", "steady") if arm == "method" else arm
-    return {"score": SCORES[name][seed]}
-
-
-def canary():
-    """Twenty numbers that an edit of the code would change."""
-    return [float(os.environ.get("TOY_CANARY", "1.0"))] * 20
+    return {"score": SCORES[name][seed] + float(os.environ.get("TOY_EDIT", "0")), "training seconds": time.time()}

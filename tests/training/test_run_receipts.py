@@ -4,14 +4,14 @@ import errno
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
-from tinyvlm.training.receipts import KEYS, Receipt, agree, read_receipt, status, verify
-
-CANARY = [2.0 - 0.01 * step for step in range(25)]
+from tinyvlm import evidence
+from tinyvlm.training.receipts import KEYS, Receipt, Standing, core_difference, read_receipt, standing, verify
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def filled(preset="cpu"):
 
 
 def test_a_receipt_holds_what_the_pages_show(book):
-    receipt = filled().finish(CANARY)
+    receipt = filled().finish()
     assert set(receipt) == set(KEYS)
     assert (receipt["week"], receipt["notebook"], receipt["preset"], receipt["size"]) == (
         3,
@@ -51,7 +51,7 @@ def test_a_receipt_holds_what_the_pages_show(book):
     assert receipt["metrics"]["loss"]["baseline"] is None and not receipt["metrics"]["loss"]["higher_is_better"]
     assert receipt["single_changes"] == {"CLIP": {"object": {"value": 0.97, "n": 1024}}}
     assert [claim["id"] for claim in receipt["claims"]] == ["binding", "swaps", "temperature"]
-    assert receipt["canary"] == CANARY[:20] and len(receipt["fingerprint"]) == 64
+    assert len(receipt["code"]["notebook"]) == 12 and all(receipt["inputs"].values())
     assert receipt["peak_memory_mb"] > 1 and receipt["seconds"] >= 0
     assert {"python", "torch", "numpy"} <= receipt["versions"].keys()
     assert json.loads(json.dumps(receipt)) == receipt
@@ -60,14 +60,14 @@ def test_a_receipt_holds_what_the_pages_show(book):
 def test_it_is_written_where_the_runner_says_and_reads_back(book, tmp_path, monkeypatch):
     target = tmp_path / "receipts" / "week03.json"
     monkeypatch.setenv("TINYVLM_RECEIPT", str(target))
-    receipt = filled().finish(lambda: CANARY)
+    receipt = filled().finish()
     assert read_receipt(target) == receipt
     assert [path.name for path in target.parent.iterdir()] == ["week03.json"]
 
 
-def test_a_notebook_without_a_file_gives_no_fingerprint(tmp_path, monkeypatch):
+def test_a_notebook_without_a_file_gives_no_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert filled().finish(CANARY)["fingerprint"] == ""
+    assert filled().finish()["code"] == {}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "0.9", None, True])
@@ -77,41 +77,79 @@ def test_only_numbers_are_noted(value, book):
         receipt.metric("R@5", value)
     with pytest.raises(ValueError, match="'count' of 'CLIP'"):
         receipt.changes("CLIP", {"count": {"value": value, "n": 10}})
-    assert "R@5" not in receipt.finish(CANARY)["metrics"]
+    assert "R@5" not in receipt.finish()["metrics"]
 
 
-def test_status_follows_the_code_and_then_the_canary(book):
-    receipt = filled().finish(CANARY)
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Data and evidence of a package of its own, to edit."""
+    root = tmp_path / "package"
+    for name, text in {"data/assets/nouns.json": "[1]", "zoo/weights/clip/model.safetensors": "12"}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    monkeypatch.setattr(evidence, "PACKAGE", root)
+    monkeypatch.setattr(evidence, "_read", set())
+    return root
 
-    def forbidden():
-        raise AssertionError("the canary is not needed for a fresh receipt")
 
-    assert status(receipt, book, forbidden) == "fresh"
+def test_standing_follows_code_data_and_stamp(book, package):
+    evidence.note("data/nouns.json")
+    evidence.note("zoo/clip")
+    receipt = filled().finish()
+    assert set(receipt["inputs"]) == {"data/nouns.json", "zoo/clip"}
+    assert standing(receipt, book) == Standing("this")
+    book.write_text(book.read_text().replace("x = 1", "x = 1  # one"))
+    assert standing(receipt, book).state == "this"
     book.write_text(book.read_text().replace("x = 1", "x = 2"))
-    assert status(receipt, book, lambda: [x + 5e-5 for x in CANARY[:20]]) == "equivalent"
-    assert status(receipt, book, lambda: [x + 1e-3 for x in CANARY[:20]]) == "stale"
-    assert status(receipt, book) == "stale"
-    book.write_text(book.read_text().replace("x = 2", "x = 1  # one"))
-    assert status(receipt, book) == "fresh"
+    assert standing(receipt, book) == Standing("changed", ("notebook",))
+    from tinyvlm.training.fingerprint import notebook_code
+
+    receipt["verified"] = {"date": "2026-01-02", "code": notebook_code(book, receipt["inputs"])}
+    assert standing(receipt, book) == Standing("verified", ("notebook",), "2026-01-02")
+    weights = package / "zoo/weights/clip/model.safetensors"
+    (weights.parent / "provenance.json").write_text("{}")
+    assert standing(receipt, book).state == "verified"
+    weights.write_text("00")
+    assert standing(receipt, book) == Standing("changed", ("notebook", "zoo/clip"))
+    weights.unlink()
+    assert standing(receipt, book).changed == ("notebook", "zoo/clip")
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ([1.0, 2.0], [1.00009, 2.0], True),
-        ([1.0, 2.0], [1.00011, 2.0], False),
-        ([1000.0], [1000.05], True),
-        ([1.0], [1.0, 1.0], False),
-        ([], [], False),
-        ([math.nan], [math.nan], False),
-    ],
-)
-def test_canaries_agree_to_one_in_ten_thousand(one, other, same):
-    assert agree(one, other) is same
+def test_the_digest_of_claims_is_that_of_their_results(package):
+    path = package / "evidence/claims/week03.json"
+    path.parent.mkdir(parents=True)
+    job = {"arm": "a", "seed": 0, "preset": "cpu", "settings": {}, "metrics": {"x": 0.5}, "date": "then"}
+    other = job | {"seed": 1}
+    path.write_text(json.dumps({"jobs": [job, other]}))
+    before = evidence.digest("claims/week03/cpu")
+    path.write_text(json.dumps({"jobs": [other | {"date": "now"}, job, job | {"preset": "gpu"}], "verified": {}}))
+    assert evidence.digest("claims/week03/cpu") == before
+    path.write_text(json.dumps({"jobs": [job, other | {"metrics": {"x": 0.6}}]}))
+    assert evidence.digest("claims/week03/cpu") not in ("", before)
+    assert evidence.digest("claims/week04/cpu") == ""
+
+
+def test_a_core_that_differs_from_the_stored_outputs_says_how_to_get_theirs(book, package, monkeypatch):
+    folder = package / "evidence"
+    folder.mkdir()
+    receipt = filled().finish() | {"code": {"notebook": "0", "models.task": "0" * 12, "gone": "1"}, "commit": "c0ffee"}
+    (folder / "week03.json").write_text(json.dumps(receipt))
+    told = core_difference(3)
+    assert "differs in gone, models.task from" in told and re.search(r"git\+https://github.com/.+@c0ffee", told)
+    monkeypatch.setenv("TINYVLM_RECEIPT", "x")
+    assert core_difference(3) == ""
+    monkeypatch.delenv("TINYVLM_RECEIPT")
+    from tinyvlm.training.fingerprint import core_code
+
+    now = core_code({"models.task": ""})
+    for same in ({"code": now}, {"verified": {"code": now | {"gone": ""}, "commit": "d"}}):
+        (folder / "week03.json").write_text(json.dumps(receipt | same))
+        assert core_difference(3) == ""
+    assert core_difference(4) == ""
 
 
 def test_a_complete_run_may_be_published(book):
-    receipt = filled().finish(CANARY) | {"seconds": 170.0}
+    receipt = filled().finish() | {"seconds": 170.0}
     assert verify(receipt, book) == []
 
 
@@ -127,12 +165,12 @@ def test_a_complete_run_may_be_published(book):
     ],
 )
 def test_a_receipt_without_a_run_is_found_out(change, words, book):
-    wrong = verify(filled().finish(CANARY) | {"seconds": 170.0} | change, book)
+    wrong = verify(filled().finish() | {"seconds": 170.0} | change, book)
     assert len(wrong) == 1 and words in wrong[0] and wrong[0].endswith("to write a new one.")
 
 
 def test_a_notebook_without_outputs_or_with_an_error_is_found_out(book):
-    receipt = filled().finish(CANARY) | {"seconds": 170.0}
+    receipt = filled().finish() | {"seconds": 170.0}
     content = json.loads(book.read_text())
     content["cells"][1]["outputs"] = [{"output_type": "error", "ename": "KeyError", "evalue": "", "traceback": []}]
     book.write_text(json.dumps(content))
@@ -141,7 +179,7 @@ def test_a_notebook_without_outputs_or_with_an_error_is_found_out(book):
         cell["outputs"] = []
     book.write_text(json.dumps(content))
     assert "has a receipt but no outputs" in verify(receipt, book)[0]
-    assert [row for row in verify({}, book) if "lacks canary" in row]
+    assert [row for row in verify({}, book) if "lacks code" in row]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +212,7 @@ def test_a_full_disk_leaves_the_old_receipt(call, book, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, call, full)
     with pytest.raises(OSError, match=r"week03\.json cannot be written \(no space left on device\): free space"):
-        receipt.finish(CANARY)
+        receipt.finish()
     assert target.read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["week03.json", "week03_clip.ipynb"]
 
@@ -183,7 +221,7 @@ def test_a_receipt_below_a_file_is_named(book, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
     monkeypatch.setenv("TINYVLM_RECEIPT", str(tmp_path / "file" / "week03.json"))
     with pytest.raises(OSError, match="choose a folder that can be written"):
-        filled().finish(CANARY)
+        filled().finish()
     assert (tmp_path / "file").read_text() == "mine"
 
 

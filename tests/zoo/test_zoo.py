@@ -13,7 +13,7 @@ from tinyvlm.models import CLIP
 
 RECEIPT = {
     "week": 3, "preset": "cpu", "size": "micro", "seed": 0, "date": "2023-03-18", "device": "CPU",
-    "fingerprint": "abc", "metrics": {"image to text R@1": {"value": 0.5}}, "canary": [1.0],
+    "code": {"notebook": "abc"}, "metrics": {"image to text R@1": {"value": 0.5}}, "canary": {},
 }  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def test_an_offer_is_half_precision_and_loads_back(tmp_path, monkeypatch: pytest
         assert torch.equal(value, model.state_dict()[name].half().float()), name
     assert (folder / "model.safetensors").stat().st_size < 2.1 * model.count() + 20_000
     kept = zoo.provenance("clip-test")
-    assert kept["fingerprint"] == "abc" and kept["metrics"] == RECEIPT["metrics"] and "canary" not in kept
+    assert kept["code"] == {"notebook": "abc"} and kept["metrics"] == RECEIPT["metrics"] and "canary" not in kept
 
 
 @pytest.mark.parametrize("name", zoo.names())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from tinyvlm.evidence import note
+
 ASSETS = Path(__file__).parent / "assets"
 SUMS = "SHA256SUMS"
 REMEDY = "reinstall the package, or run `make assets` in a checkout"
@@ -32,6 +34,7 @@ def read_asset(name: str, folder: Path = ASSETS) -> bytes:
 
     Raises FileNotFoundError when it is missing, ValueError when it is not the file that was built.
     """
+    note(f"data/{name}")
     path = folder / name
     expected = read_sums(folder).get(name)
     if expected is None:

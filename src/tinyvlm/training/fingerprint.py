@@ -1,44 +1,67 @@
-"""Fingerprints of code: a hash of syntax trees, blind to comments, docstrings and formatting.
+"""What code a result came from: a hash for each module, blind to comments, docstrings and formatting.
 
-A notebook's fingerprint covers its code cells and every `tinyvlm` module that they import, directly or through others.
+A record is a dictionary {"models.albef": hash, "objectives.contrastive": hash, ..., "notebook": hash}. It covers a
+notebook's code cells, or a week's module, and every `tinyvlm` module that these import, directly or through others.
+A name that a package re-exports is followed to the module that defines it: a new paper in `models/__init__` is then
+no part of an earlier week. Modules that cannot change a number are left out (`NEUTRAL`).
 """
 
 import ast
 import hashlib
+import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tinyvlm.evidence import PACKAGE
 from tinyvlm.training.files import read_json
 
-PACKAGE = "tinyvlm"
-ROOT = Path(__file__).resolve().parents[1]
+NAME = "tinyvlm"
+ROOT = PACKAGE
 
-# IPython's own syntax, in lines that are no Python: `%magic`, `!command`, `?help`, `help?` and `x = !command`.
-_MAGIC = re.compile(r"^(\s*)([%!?].*|\S.*\?)$")
-_GONE = (
-    "__ipython__"  # stands in a magic's place while the cell is parsed: a lone line of a block must not leave it empty
+# Drawing, telling and bookkeeping; checks of exercises; converters of other libraries' weights, which no result uses.
+NEUTRAL = (
+    *("viz", "interop", "evidence", "files", "training.files", "training.progress", "training.receipts"),
+    *("training.fingerprint", "training.interrupt", "experiments.claims", "experiments.store", "experiments.queue"),
+    *("experiments.canary", "experiments.chapter", "experiments.exercises"),
 )
-_ASSIGNED = re.compile(r"^(\s*[\w.,\s]+=)\s*[%!].*$")
+_CHECKS = re.compile(r"experiments\.week\d+_checks$")
+# IPython's own lines, `%magic` and `!command`, are no Python.
+_MAGIC = re.compile(r"^\s*[%!].*$", re.MULTILINE)
 
 
-def fingerprint(notebook: str | Path) -> str:
-    """Fingerprint of a notebook (hex digits).
+def notebook_code(path: str | Path, inputs: Iterable[str] = ()) -> dict[str, str]:
+    """The record of a notebook. `inputs` are names of data it read: the class of a `zoo/NAME` belongs to its code.
 
     Raises FileNotFoundError or ValueError, in one sentence, for a file that is no notebook or a cell that is no Python.
     """
-    trees = [tree for _, tree in notebook_trees(Path(notebook))]
-    return _digest([("cell", tree) for tree in trees] + _modules(trees))
+    trees = [tree for _, tree in notebook_trees(Path(path))]
+    asked = [_resolve(*pair) for tree in trees for pair in _imported(tree, "")]
+    return {"notebook": _hash("\n".join(map(_write, trees)))} | _hashes(_modules([*asked, *_zoo_classes(inputs)]))
 
 
-def module_fingerprint(name: str, file: str | Path | None = None) -> str:
-    """Fingerprint of a module and the `tinyvlm` modules it imports; `file` for a module outside `tinyvlm`."""
+def module_code(name: str, file: str | Path | None = None, inputs: Iterable[str] = ()) -> dict[str, str]:
+    """The record of a module; `file` for one outside `tinyvlm`. FileNotFoundError when it has no source."""
     path = Path(file) if file is not None else _file(name)
     if path is None or not path.is_file():
-        raise FileNotFoundError(f"Module {name} has no source file at {path}: name a module of {PACKAGE}.")
-    tree = _without_docstrings(ast.parse(path.read_text(encoding="utf-8")))
-    return _digest([("module", tree), *_modules([tree], name)])
+        raise FileNotFoundError(f"Module {name} has no source file at {path}: name a module of {NAME}.")
+    source = _source(path, name)
+    asked = [_resolve(*pair) for pair in source.imports]
+    return {_short(name): source.hash} | _hashes(_modules([*asked, *_zoo_classes(inputs)]))
+
+
+def core_code(record: Mapping[str, str]) -> dict[str, str]:
+    """The modules that a record names as they are installed now; a module that is gone has an empty hash."""
+    paths = {name: _file(f"{NAME}.{name}") for name in record if name != "notebook"}
+    return {name: _source(path, f"{NAME}.{name}").hash if path else "" for name, path in paths.items()}
+
+
+def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Names of what differs between two records, also of what only one of them has."""
+    return [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
 
 
 def notebook_trees(path: Path) -> list[tuple[str, ast.Module]]:
@@ -48,93 +71,148 @@ def notebook_trees(path: Path) -> list[tuple[str, ast.Module]]:
         raise ValueError(f"Notebook {path} holds no list of cells: give the path of an .ipynb file of format 4.")
     trees = []
     for number, cell in enumerate(notebook["cells"]):
-        if cell.get("cell_type") != "code":
-            continue
-        name = cell.get("id", str(number))
-        text = cell.get("source", "")
-        trees.append((name, _parse_cell("".join(text), f"Cell {name} of {path}")))
+        if cell.get("cell_type") == "code":
+            name = cell.get("id", str(number))
+            trees.append((name, _parse_cell("".join(cell.get("source", "")), f"Cell {name} of {path}")))
     return trees
 
 
 def _parse_cell(text: str, what: str) -> ast.Module:
-    if text.lstrip().startswith("%%"):
-        first, _, rest = text.lstrip().partition("\n")
-        # A cell in another language counts as its text; %%time and its like hold Python.
-        python = first.split()[0] in ("%%time", "%%timeit", "%%capture", "%%prun")
-        text = rest if python else f"{first!r}\n{rest!r}"
     try:
-        return _without_docstrings(ast.parse(text), keep_first=True)
+        return ast.parse(text)
     except SyntaxError:
-        # Only now: a line of a string or of a long expression may begin with % and be Python all the same.
-        lines = [_ASSIGNED.sub(r"\1 None", _MAGIC.sub(rf"\1{_GONE}", line)) for line in text.splitlines()]
+        pass  # Only now: a line of a long expression may begin with % and be Python all the same.
     try:
-        tree = ast.parse("\n".join(lines))
+        return ast.parse(_MAGIC.sub("", text))
     except SyntaxError as error:
         raise ValueError(f"{what} is no Python ({error.msg}, line {error.lineno}): mend the cell.") from None
-    tree.body = [node for node in tree.body if ast.unparse(node) != _GONE]
-    return _without_docstrings(tree, keep_first=True)
 
 
-def _without_docstrings(tree: ast.Module, keep_first: bool = False) -> ast.Module:
+@dataclass(frozen=True)
+class _Source:
+    """What a file says: its hash, the (module, name) pairs it imports, and the names it hands on from elsewhere."""
+
+    hash: str
+    imports: tuple[tuple[str, str], ...]
+    exports: Mapping[str, tuple[str, str]]
+
+
+def _source(path: Path, name: str) -> _Source:
+    """A module's source, read again only when the file has changed."""
+    known = path.stat()
+    return _read(path, name, (known.st_mtime_ns, known.st_size))
+
+
+@cache
+def _read(path: Path, name: str, stamp: tuple[int, int]) -> _Source:
+    tree = _without_docstrings(ast.parse(path.read_text(encoding="utf-8")))
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    exports = _exports(tree, name) if path.name == "__init__.py" else {}
+    return _Source(_hash(_write(tree)), tuple(_imported(tree, package)), exports)
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module) and keep_first:  # in a cell a lone string is shown, not read as a docstring
-            continue
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:] or ([] if isinstance(node, ast.Module) else [ast.Pass()])
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                if isinstance(first.value.value, str):
+                    node.body = node.body[1:] or ([] if isinstance(node, ast.Module) else [ast.Pass()])
     return tree
 
 
-def _modules(trees: Iterable[ast.Module], package: str = "") -> list[tuple[str, ast.Module]]:
-    """Syntax trees of all modules of the package that `trees` import, transitively, by sorted name."""
-    found: dict[str, ast.Module] = {}
-    waiting = [name for tree in trees for name in _imports(tree, package, is_package=False)]
+def _modules(names: Iterable[str]) -> list[str]:
+    """The modules of the package that count, reached from `names` through imports, sorted."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    waiting = list(names)
     while waiting:
         name = waiting.pop()
         path = _file(name)
-        if name in found or path is None:
+        if name in seen or path is None or _neutral(_short(name)):
             continue
-        found[name] = _without_docstrings(ast.parse(path.read_text(encoding="utf-8")))
-        waiting += _imports(found[name], name, is_package=path.name == "__init__.py")
-    return sorted(found.items(), key=lambda item: item[0])
+        seen.add(name)
+        source = _source(path, name)
+        if source.exports:  # the package as a whole: everything it hands out
+            waiting += [_resolve(*home) for home in source.exports.values()]
+            continue
+        found.add(name)
+        waiting += [_resolve(*pair) for pair in source.imports]
+    return sorted(found)
 
 
-def _imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
-    """Names that may be modules of the package: what is imported, and the packages above it, which run first."""
+def _imported(tree: ast.Module, package: str) -> Iterator[tuple[str, str]]:
+    """(module, name) of what a tree imports of `tinyvlm`, also inside functions; name "" for the module as a whole."""
     for node in ast.walk(tree):
-        names = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from ((alias.name, "") for alias in node.names if alias.name.split(".")[0] == NAME)
         elif isinstance(node, ast.ImportFrom):
-            parts = module.split(".")
-            above = parts[: len(parts) - node.level + is_package] if node.level else []
+            parts = package.split(".")
+            above = parts[: len(parts) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
-            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == PACKAGE:
-                yield from (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+            if base.split(".")[0] == NAME:
+                yield from ((base, alias.name) for alias in node.names)
+
+
+def _resolve(base: str, name: str) -> str:
+    """The module that defines `name` of the module or package `base`."""
+    if name in ("", "*"):
+        return base
+    if _file(f"{base}.{name}") is not None:
+        return f"{base}.{name}"
+    path = _file(base)
+    home = _source(path, base).exports.get(name) if path else None
+    return _resolve(*home) if home else base
+
+
+def _exports(tree: ast.Module, package: str) -> dict[str, tuple[str, str]]:
+    """name -> (module, name there) of a package whose `__init__` only hands on; empty when it has code of its own."""
+    found: dict[str, tuple[str, str]] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == NAME:
+            found |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
+        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "_HOMES":
+            # Packages that load their names when first used keep a table of where these live.
+            for key, value in ast.literal_eval(node.value).items():
+                if isinstance(value, tuple):
+                    found |= {name: (f"{package}.{key}", name) for name in value}
+                else:
+                    found[key] = (f"{package}.{value}", key)
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name not in ("__getattr__", "__dir__"):
+            return {}
+    return found
+
+
+def _zoo_classes(inputs: Iterable[str]) -> Iterator[str]:
+    """Modules of the classes of zoo entries: weights are loaded by a name that no import shows."""
+    for name in inputs:
+        config = ROOT / "zoo" / "weights" / name.removeprefix("zoo/") / "config.json"
+        if name.startswith("zoo/") and config.is_file():
+            yield _resolve(f"{NAME}.models", json.loads(config.read_text(encoding="utf-8"))["model"])
+
+
+def _hashes(names: Iterable[str]) -> dict[str, str]:
+    return {_short(name): _source(path, name).hash for name in names if (path := _file(name))}
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _neutral(short: str) -> bool:
+    return any(short == name or short.startswith(f"{name}.") for name in NEUTRAL) or bool(_CHECKS.search(short))
+
+
+def _short(name: str) -> str:
+    return name.removeprefix(f"{NAME}.")
 
 
 def _file(name: str) -> Path | None:
     parts = name.split(".")
-    if parts[0] != PACKAGE:
-        return None
+    if parts[0] != NAME or len(parts) < 2:
+        return None  # the root package only says its version
     base = ROOT.joinpath(*parts[1:])
-    candidates = (base / "__init__.py", base.with_suffix(".py")) if len(parts) > 1 else (base / "__init__.py",)
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _digest(trees: Iterable[tuple[str, ast.Module]]) -> str:
-    whole = hashlib.sha256()
-    for name, tree in trees:
-        whole.update(f"{name}\n{_write(tree)}\n".encode())
-    return whole.hexdigest()
+    return next((path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None)
 
 
 def _write(value: Any) -> str:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -68,6 +69,26 @@ class History:
             f"{'interrupted after' if self.interrupted else 'done:'} {self.steps:,} steps, {self.samples:,} samples in "
             f"{clock(self.seconds)} ({self.samples_per_second:,.0f} samples/s) on {self.device}{memory}; last {final}"
         )
+
+
+_watching: list[list[History]] = []
+
+
+@contextmanager
+def watch() -> Iterator[list[History]]:
+    """`with watch() as trainings:` collects the history of every `fit` that ends inside, however deep in a call."""
+    found: list[History] = []
+    _watching.append(found)
+    try:
+        yield found
+    finally:
+        _watching.pop()
+
+
+def tell(history: History) -> None:
+    """Hand a finished history to those who watch."""
+    for found in _watching:
+        found.append(history)
 
 
 class Log:

@@ -19,7 +19,7 @@ from tinyvlm.training.averages import WeightAverage
 from tinyvlm.training.batches import batches, size
 from tinyvlm.training.checkpoints import Checkpoints, load_optimisers, optimiser_tensors
 from tinyvlm.training.files import explained
-from tinyvlm.training.history import History, Log, Pending, Record
+from tinyvlm.training.history import History, Log, Pending, Record, tell
 from tinyvlm.training.interrupt import Interrupt
 from tinyvlm.training.progress import make
 from tinyvlm.training.stages import Stage, build_optimisers, only_trainable
@@ -75,7 +75,9 @@ def fit(
         run = _Run(task, plan, seed, device, compile, on_step)
         if folder is not None:
             run.open(Path(folder), save_every, keep, resume)
-        return run.train(progress)
+        history = run.train(progress)
+        tell(history)
+        return history
     finally:
         task.train(mode)
         torch.set_rng_state(random_state)

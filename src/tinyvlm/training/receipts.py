@@ -1,36 +1,43 @@
-"""Receipts: what a complete run of a chapter measured, on what, and with which code.
+"""Receipts: what a complete run of a chapter measured, on what, with which code and which data.
 
 receipt = Receipt(3, "week03_clip.ipynb", preset, "micro", seed=0)      # first cell: starts the clock
 receipt.metric("R@1 image to text", 0.97, chance=1 / 512)
 receipt.finish()                                                        # last cell
+
+A receipt is in one of three states (`standing`). "this": notebook, core and data are those of the run. "verified": the
+code has changed since, and `course verify` found that it gives the same smoke numbers. "changed": neither.
 """
 
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import import_module, metadata
+from importlib import metadata
 from numbers import Real
 from pathlib import Path
 from platform import python_version
 from typing import Any
 
+from tinyvlm import evidence
+from tinyvlm.evidence import changed_inputs, noted
 from tinyvlm.training.files import read_json, write_json
-from tinyvlm.training.fingerprint import fingerprint
+from tinyvlm.training.fingerprint import changed, core_code, notebook_code
 
-TOLERANCE = 1e-4
-CANARY_STEPS = 20
 VARIABLE = "TINYVLM_RECEIPT"
 REMEDY = "run the chapter with `make week N=…` to write a new one"
 KEYS = (
     *("week", "notebook", "preset", "size", "seed", "date", "device", "seconds", "peak_memory_mb", "versions"),
-    *("metrics", "single_changes", "claims", "fingerprint", "canary"),
+    *("metrics", "single_changes", "claims", "code", "inputs"),
 )
+# What `course run` adds: smoke numbers of this code, what the budgets were, the commit that holds the core.
+ADDED = ("canary", "smoke", "settings", "commit")
+STATES = ("this", "verified", "changed")
 
 
 class Receipt:
-    """Collects a run's numbers; `finish` adds time, device, memory, versions, fingerprint and canary."""
+    """Collects a run's numbers; `finish` adds time, device, memory, versions, code and data."""
 
     def __init__(self, week: int, notebook: str | Path, preset: str, size: str, seed: int):
         self._began = time.perf_counter()
@@ -75,31 +82,24 @@ class Receipt:
         """Note one claim, or all that `experiments.claims.claim_results` returned."""
         self._claims += [dict(row)] if isinstance(row, Mapping) else [dict(one) for one in row]
 
-    def finish(self, canary: Sequence[float] | Callable[[], Sequence[float]] | None = None) -> dict[str, Any]:
-        """The receipt as a dictionary, written to the file that $TINYVLM_RECEIPT names, if any.
-
-        canary: the first losses of a seeded smoke run; None asks `tinyvlm.experiments.weekNN.canary()`.
-        """
+    def finish(self) -> dict[str, Any]:
+        """The receipt as a dictionary, written to the file that $TINYVLM_RECEIPT names, if any."""
         from tinyvlm.training import hardware
 
-        seconds = time.perf_counter() - self._began  # before the canary, which is no part of the chapter
         peak = hardware.peak_memory_mb()
-        if canary is None:
-            canary = import_module(f"tinyvlm.experiments.week{self._rows['week']:02d}").canary
-        losses = canary() if callable(canary) else canary
-        notebook = _find(self._notebook)
+        notebook, inputs = _find(self._notebook), noted()
         receipt = self._rows | {
             "date": datetime.now(UTC).date().isoformat(),
             "device": hardware.device_name(),
-            "seconds": round(seconds, 1),
+            "seconds": round(time.perf_counter() - self._began, 1),
             "peak_memory_mb": None if peak is None else round(peak, 1),
             "versions": versions(),
             "metrics": self._metrics,
             "single_changes": self._changes,
             "claims": self._claims,
             # Empty where the notebook has no file beside the kernel, as in Colab: such a run is nobody's receipt.
-            "fingerprint": fingerprint(notebook) if notebook else "",
-            "canary": [float(loss) for loss in losses[:CANARY_STEPS]],
+            "code": notebook_code(notebook, inputs) if notebook else {},
+            "inputs": inputs,
         }
         target = os.environ.get(VARIABLE)
         if target:
@@ -116,22 +116,57 @@ def read_receipt(path: str | Path) -> dict[str, Any]:
     return receipt
 
 
-def status(
-    receipt: Mapping[str, Any], notebook: str | Path, canary: Callable[[], Sequence[float]] | None = None
-) -> str:
-    """ "fresh" when the code is the receipt's, "equivalent" when it only trains as that did, else "stale".
+@dataclass(frozen=True)
+class Standing:
+    """A receipt's state, and why: what has changed since the run, and when the changed code was verified."""
 
-    canary: computes today's canary; asked only when the fingerprint differs (None: such a receipt is stale).
+    state: str
+    changed: tuple[str, ...] = ()
+    verified: str = ""
+
+
+def standing(receipt: Mapping[str, Any], notebook: str | Path) -> Standing:
+    """The state of a receipt beside its notebook and this core. Only hashes are compared; nothing runs."""
+    inputs = tuple(changed_inputs(receipt["inputs"]))
+    now = notebook_code(notebook, receipt["inputs"])
+    names = (*changed(receipt["code"], now), *inputs)
+    if not names:
+        return Standing("this")
+    stamp = receipt.get("verified") or {}
+    if not inputs and stamp.get("code") == now:
+        return Standing("verified", names, stamp["date"])
+    return Standing("changed", names)
+
+
+def core_difference(week: int) -> str:
+    """One sentence where the installed core is not the one behind a week's stored outputs, else an empty string.
+
+    It names what differs and the command for exactly that core. Silent while the outputs are being made, and for a core
+    that was verified to give the same smoke numbers.
     """
-    if receipt["fingerprint"] == fingerprint(notebook):
-        return "fresh"
-    return "equivalent" if canary is not None and agree(receipt["canary"], canary()) else "stale"
+    path = evidence.folder() / f"week{week:02d}.json"
+    if os.environ.get(VARIABLE) or not path.is_file():
+        return ""
+    receipt = read_receipt(path)
+    stamp = receipt.get("verified") or {}
+    now = core_code(receipt["code"])
+    then = {name: value for name, value in receipt["code"].items() if name in now}
+    if now in (then, {name: value for name, value in stamp.get("code", {}).items() if name in now}):
+        return ""
+    names = changed(then, now)
+    said = ", ".join(names[:3]) + (f" and {len(names) - 3} more modules" if len(names) > 3 else "")
+    commit = stamp.get("commit") or receipt.get("commit")
+    remedy = f'pip install "tinyvlm @ git+{repository()}@{commit}"' if commit else "no commit was noted with the run"
+    return f"The installed core differs in {said} from the one behind the outputs stored below; for that one: {remedy}"
 
 
-def agree(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether two canaries are the same to 1e-4, relative for losses above 1."""
-    same = len(one) == len(other) > 0
-    return same and all(abs(a - b) <= TOLERANCE * max(1.0, abs(a)) for a, b in zip(one, other, strict=True))
+def repository() -> str:
+    """The address of the course's repository, as the installed package knows it."""
+    try:
+        urls = metadata.metadata("tinyvlm").get_all("Project-URL") or []
+    except metadata.PackageNotFoundError:
+        urls = []
+    return next((url.partition(",")[2].strip() for url in urls if url.startswith("Repository,")), "")
 
 
 def verify(receipt: Mapping[str, Any], notebook: str | Path) -> list[str]:

@@ -4,17 +4,19 @@
     clip = zoo.load("clip-micro")
 
 Each entry is a folder with float16 `model.safetensors`, `config.json` and `provenance.json`: which run made it, with
-which results, and the fingerprint of that run's receipt.
+which results, and which code.
 """
 
 import json
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from tinyvlm.evidence import note
 from tinyvlm.files import write_text
 from tinyvlm.models.base import CONFIG, PaperModel
 
@@ -36,16 +38,16 @@ def _entry(name: str) -> Path:
 
 def load(name: str) -> PaperModel:
     """The model called `name`, in float32 and evaluation mode. ValueError: not in the zoo, or damaged."""
-    from tinyvlm import models
-
     folder = _entry(name)
+    note(f"zoo/{name}")
     kind = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model"]
-    model: PaperModel = getattr(models, kind).from_pretrained(folder)
+    # By name: who loads one model does not depend on the code of all of them (see training.fingerprint).
+    model: PaperModel = getattr(import_module("tinyvlm.models"), kind).from_pretrained(folder)
     return model
 
 
 def provenance(name: str) -> dict[str, Any]:
-    """Week, preset, device, date, metrics and receipt fingerprint of the run that trained `name`."""
+    """Week, preset, device, date, metrics and code of the run that trained `name`."""
     found: dict[str, Any] = json.loads((_entry(name) / PROVENANCE).read_text(encoding="utf-8"))
     return found
 
@@ -60,7 +62,7 @@ def offer(name: str, model: PaperModel, receipt: Mapping[str, Any]) -> Path | No
     if not target:
         return None
     folder = model.save_pretrained(Path(target) / name, dtype=torch.float16)
-    keys = ("week", "preset", "size", "seed", "date", "device", "fingerprint", "metrics")
+    keys = ("week", "preset", "size", "seed", "date", "device", "code", "metrics")
     write_text(
         folder / PROVENANCE, json.dumps({key: receipt[key] for key in keys}, indent=1, ensure_ascii=False) + "\n"
     )
