@@ -100,6 +100,18 @@ def test_a_failing_command_gives_its_status_and_its_last_words(tmp_path):
     assert status == 1 and lines == ["no such page"]
 
 
+def test_the_reasons_of_a_failed_build_are_told_without_its_traceback(repo, monkeypatch):
+    lines = [
+        "book/data.md:10: WARNING: cross-reference target not found", "Traceback (most recent call last):",
+        'raise ExtensionError(f"KaTeX cannot read the formula")', "sphinx.errors.ExtensionError: KaTeX cannot read 'x'",
+        "The above exception was the direct cause of the following exception:", "RuntimeError:", "Look above.",
+    ]  # fmt: skip
+    monkeypatch.setattr(build, "follow", lambda *_: (1, lines))
+    with pytest.raises(BuildError) as caught:
+        build_site(repo, say=hush)
+    assert str(caught.value).splitlines()[1:] == [lines[0], lines[3]]
+
+
 def test_serving_needs_a_site_and_a_free_port(old_site, tmp_path):
     with pytest.raises(FileNotFoundError, match="build it first"):
         make_server(tmp_path / "nothing", 0)
