@@ -22,7 +22,7 @@ from typing import Any
 from tinyvlm.experiments.presets import preset as checked_preset
 from tinyvlm.experiments.queue import Job, run_jobs
 from tinyvlm.experiments.verdicts import KINDS, UNDECIDED, Claim, interval, verdict
-from tinyvlm.training.files import read_json, write_json
+from tinyvlm.files import read_json, write_json
 from tinyvlm.training.fingerprint import module_fingerprint
 from tinyvlm.training.receipts import agree
 

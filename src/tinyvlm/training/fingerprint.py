@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tinyvlm.training.files import read_json
+from tinyvlm.files import read_json
 
 PACKAGE = "tinyvlm"
 ROOT = Path(__file__).resolve().parents[1]

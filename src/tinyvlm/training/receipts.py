@@ -16,7 +16,7 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
-from tinyvlm.training.files import read_json, write_json
+from tinyvlm.files import read_json, write_json
 from tinyvlm.training.fingerprint import fingerprint
 
 TOLERANCE = 1e-4
