@@ -4,11 +4,13 @@ import errno
 import os
 import resource
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tinyvlm.files import write_atomically, write_text, write_together
+from tinyvlm.files import read_json, write_atomically, write_folder, write_json, write_text, write_together
 
 
 def names(folder: Path) -> list[str]:
@@ -52,7 +54,7 @@ def full_disk(path: Path) -> None:
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
     write_text(tmp_path / "x", "old")
-    with pytest.raises(OSError, match=r"could not write .*x .No space left on device.: free some space") as caught:
+    with pytest.raises(OSError, match=r"File .*/x cannot be written \(no space left on device\): free space") as caught:
         write_atomically(tmp_path / "x", full_disk)
     assert caught.value.errno == errno.ENOSPC
     assert (tmp_path / "x").read_text() == "old" and names(tmp_path) == ["x"]
@@ -61,7 +63,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_files_that_belong_together_are_replaced_together(tmp_path):
     write_text(tmp_path / "a", "old a")
     write_text(tmp_path / "b", "old b")
-    with pytest.raises(OSError, match=r"could not write .*/b "):
+    with pytest.raises(OSError, match=r"File .*/b cannot be written"):
         write_together({tmp_path / "a": lambda path: path.write_text("new a"), tmp_path / "b": full_disk})
     assert (tmp_path / "a").read_text() == "old a" and (tmp_path / "b").read_text() == "old b"
     assert names(tmp_path) == ["a", "b"]
@@ -83,14 +85,14 @@ def test_whatever_interrupts_passes_through_and_leaves_the_old_file(tmp_path, er
 
 def test_a_folder_that_cannot_be_is_named(tmp_path):
     write_text(tmp_path / "file", "old")
-    with pytest.raises(OSError, match=r"could not write .*file/inner/x .*folder that you may write to"):
+    with pytest.raises(OSError, match=r"file/inner/x cannot be written .*choose a folder that can be written"):
         write_text(tmp_path / "file" / "inner" / "x", "new")
     assert (tmp_path / "file").read_text() == "old"
 
 
 def test_a_folder_in_the_files_place_stays(tmp_path):
     (tmp_path / "x").mkdir()
-    with pytest.raises(OSError, match="could not write"):
+    with pytest.raises(OSError, match="cannot be written"):
         write_text(tmp_path / "x", "new")
     assert names(tmp_path) == ["x"] and (tmp_path / "x").is_dir()
 
@@ -99,7 +101,7 @@ def test_a_folder_in_the_files_place_stays(tmp_path):
 def test_a_read_only_folder_is_named(tmp_path):
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(OSError, match="Permission denied"):
+        with pytest.raises(OSError, match="permission denied"):
             write_text(tmp_path / "x", "new")
     finally:
         tmp_path.chmod(0o700)
@@ -110,8 +112,74 @@ def test_a_real_limit_on_file_sizes(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(OSError, match="file too large"):
             write_text(tmp_path / "x", "y" * 1000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert (tmp_path / "x").read_text() == "old" and names(tmp_path) == ["x"]
+
+
+def test_an_error_of_safetensors_is_one_of_the_file_system(tmp_path):
+    class SafetensorError(Exception):
+        """Named as safetensors' own."""
+
+    def refuse(path: Path) -> None:
+        raise SafetensorError("I/O error: No space left on device\nand more")
+
+    with pytest.raises(OSError, match=r"/x cannot be written \(i/O error: No space left on device\): free") as caught:
+        write_atomically(tmp_path / "x", refuse)
+    assert str(caught.value).endswith("what was there before is unchanged.") and names(tmp_path) == []
+
+
+def test_json_is_read_as_it_was_written(tmp_path):
+    value = {"글": [1, 2.5, None], "a": {"b": True}}
+    path = write_json(tmp_path / "a" / "x.json", value)
+    assert read_json(path, "Receipt", "run it") == value and "글" in path.read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"loss": float("nan")})
+    assert read_json(path, "Receipt", "run it") == value and names(path.parent) == ["x.json"]
+
+
+@pytest.mark.parametrize(("text", "kind", "words"), [
+    (None, FileNotFoundError, r"Receipt .*json is not there: run it\."),
+    ("{", ValueError, "cannot be read .*: run it"),
+    ("[1]", ValueError, "holds a list where an object is needed: run it"), ("\udcff", ValueError, "cannot be read"),
+])  # fmt: skip
+def test_json_that_cannot_be_read_is_named_with_the_remedy(tmp_path, text, kind, words):
+    if text is not None:
+        (tmp_path / "x.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(kind, match=words) as caught:
+        read_json(tmp_path / "x.json", "Receipt", "run it")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_there_with_all_its_files(tmp_path):
+    def write(folder: Path) -> None:
+        assert folder.parent == tmp_path and not (tmp_path / "new").exists()
+        (folder / "a").write_text("1")
+        (folder / "b").write_text("2")
+
+    assert names(write_folder(tmp_path / "new", write)) == ["a", "b"] and names(tmp_path) == ["new"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_half_a_folder_is_taken_away(tmp_path, error):
+    def write(folder: Path) -> None:
+        (folder / "a").write_text("1")
+        raise error("stop")
+
+    with pytest.raises(error, match="stop"):
+        write_folder(tmp_path / "new", write)
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_is_there_stays_as_it_was(tmp_path):
+    write_text(tmp_path / "old" / "a", "1")
+    with pytest.raises(OSError):
+        write_folder(tmp_path / "old", lambda folder: (folder / "a").write_text("2"))
+    assert (tmp_path / "old" / "a").read_text() == "1" and names(tmp_path) == ["old"]
+
+
+def test_files_are_written_without_torch_and_safetensors():
+    code = "import sys, tinyvlm.files; sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'safetensors')))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -21,6 +21,7 @@ from coursekit.receipts import proofs
 Say = Callable[[str], None]
 
 _PERCENT = re.compile(r"(reading sources|writing output|copying images)\.\.\. \[ *(\d+)%\]")
+_REASON = re.compile(r"(WARNING|ERROR|CRITICAL): |(Error|Exception): |course\.yml:")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 FRONT_DOOR = """<!doctype html>
@@ -90,8 +91,8 @@ def _run_jupyter_book(root: Path, stage: Path, say: Say) -> Path:
     status, lines = follow(command, root, environment, _Percent(say))
     html = stage / "_build" / "html"
     if status != 0 or not (html / "book" / "index.html").is_file():
-        told = [line for line in lines if re.search(r"(WARNING|ERROR|CRITICAL): |[Ee]xception|course\.yml:", line)]
-        raise BuildError("The pages could not be built; nothing was replaced.\n" + "\n".join(told or lines[-30:]))
+        told = [line for line in lines if _REASON.search(line)] or lines[-30:]
+        raise BuildError("The pages could not be built; nothing was replaced.\n" + "\n".join(told))
     return html
 
 
@@ -115,8 +116,8 @@ def follow(
 ) -> tuple[int, list[str]]:
     """Runs a command in `folder`, hands on its lines as they come; returns exit status and all lines.
 
-    It ends when the command ends, and takes with it whatever the command started: a helper that outlives it (the
-    formula server, when its start was too slow) would keep the pipe open for ever.
+    It ends when the command ends, and takes with it whatever the command started: a helper that outlives it would
+    keep the pipe open for ever.
     """
     process = subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",

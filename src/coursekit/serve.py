@@ -27,6 +27,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     """A browser that leaves a page in the middle of a file is no error."""
 
+    request_queue_size = 128  # a browser asks for a page's files all at once; the usual 5 is soon full
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)

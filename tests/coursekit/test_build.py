@@ -1,9 +1,12 @@
 """Building: the old site stays until the new one is complete, and only publishing refuses receipts of other code."""
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -104,6 +107,29 @@ def test_a_failing_command_gives_its_status_and_its_last_words(tmp_path):
     status, lines = follow([sys.executable, "-c", "import sys; sys.exit('no such page')"], tmp_path, dict(os.environ),
                            hush)  # fmt: skip
     assert status == 1 and lines == ["no such page"]
+
+
+def test_the_reasons_of_a_failed_build_are_told_without_its_traceback(repo, monkeypatch):
+    lines = [
+        "book/data.md:10: WARNING: cross-reference target not found", "Traceback (most recent call last):",
+        'raise ExtensionError(f"KaTeX cannot read the formula")', "sphinx.errors.ExtensionError: KaTeX cannot read 'x'",
+        "The above exception was the direct cause of the following exception:", "RuntimeError:", "Look above.",
+    ]  # fmt: skip
+    monkeypatch.setattr(build, "follow", lambda *_: (1, lines))
+    with pytest.raises(BuildError) as caught:
+        build_site(repo, say=hush)
+    assert str(caught.value).splitlines()[1:] == [lines[0], lines[3]]
+
+
+def test_a_server_that_is_busy_lets_many_wait(old_site):
+    with make_server(old_site, 0) as server, ExitStack() as opened:
+        # Nobody accepts them yet.
+        clients = [opened.enter_context(socket.create_connection(server.server_address, timeout=10)) for _ in range(60)]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        opened.callback(server.shutdown)
+        for client in clients:
+            client.sendall(b"GET /index.html HTTP/1.0\r\n\r\n")
+            assert client.makefile("rb").read().endswith(b"old")
 
 
 def test_serving_needs_a_site_and_a_free_port(old_site, tmp_path):

@@ -1,4 +1,4 @@
-"""What the extension makes of course.yml and receipts: tables, cards, formulas, generated pages."""
+"""What the extension makes of course.yml and receipts: tables, cards, generated pages."""
 
 import json
 import re
@@ -11,7 +11,6 @@ from coursekit.load import load_course
 from coursekit.receipts import LABELS, Proof, duration, proof
 from coursekit.sphinx_ext.cards import Site, mark_solutions
 from coursekit.sphinx_ext.directives import red_thread
-from coursekit.sphinx_ext.mathml import letter, mend_variants
 from coursekit.sphinx_ext.pages import write_pages
 from tinyvlm.training.fingerprint import notebook_code
 from tinyvlm.training.receipts import Standing
@@ -21,20 +20,6 @@ CLAIM = {
     "arms": ["a"], "seeds": [0, 1], "per_seed": {"swapped": [0.5, 0.52]}, "difference": [0.4, 0.41],
     "interval": [0.31, 0.5], "margin": 0.2, "verdict": "not held at this scale",
 }  # fmt: skip
-
-
-@pytest.mark.parametrize(("character", "variant", "expected"), [
-    ("E", "double-struck", "𝔼"), ("R", "double-struck", "ℝ"), ("L", "script", "ℒ"), ("N", "script", "𝒩"),
-    ("x", "bold", "𝐱"), ("1", "bold", "𝟏"), ("α", "bold", "𝛂"), ("θ", "bold-italic", "𝜽"), ("I", "fraktur", "ℑ"),
-    ("h", "italic", "ℎ"), ("+", "bold", "+"), ("x", "normal", "x"), ("한", "bold", "한"),
-])  # fmt: skip
-def test_letters_in_mathematical_styles(character, variant, expected):
-    assert letter(character, variant) == expected
-
-
-def test_only_styles_that_browsers_do_not_know_are_replaced():
-    text = '<mi mathvariant="double-struck">E</mi><mi mathvariant="normal">d</mi><mn mathvariant="bold">10</mn>'
-    assert mend_variants(text) == '<mi>𝔼</mi><mi mathvariant="normal">d</mi><mn>𝟏𝟎</mn>'
 
 
 def test_red_thread_has_a_row_a_model_and_the_columns_of_the_data(course):

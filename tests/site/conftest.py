@@ -15,6 +15,7 @@ from coursekit.serve import make_server
 ROOT = Path(__file__).parents[2]
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
          "--disable-sync")  # fmt: skip
+PATIENCE = 180_000  # milliseconds for the browser to start or a page to answer: a busy machine is no failure
 SOURCES = ("course.yml", "_toc.yml", "_config.yml", "book", "notebooks", "src/coursekit", "src/tinyvlm/data")
 
 
@@ -77,7 +78,7 @@ def browser() -> Iterator[object]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS), timeout=PATIENCE)
         yield browser
         browser.close()
 
@@ -90,6 +91,7 @@ class Visit:
         self.strangers: list[str] = []
         self.errors: list[str] = []
         self._context = browser.new_context(**window)
+        self._context.set_default_timeout(PATIENCE)
         self._context.route("**/*", self._guard)
         self.page = self._context.new_page()
         self.page.on("console", self._console)

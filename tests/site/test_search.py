@@ -7,6 +7,8 @@ import pytest
 
 from coursekit.serve import make_server
 
+PAGE = re.compile(r"/(book|notebooks)/[^?]*\.html")
+
 
 def results(window):
     window.page.wait_for_function("document.getElementById('search-status').textContent.match(/page/)")
@@ -36,7 +38,7 @@ def test_search_box_of_a_page_leads_to_the_results(visit):
     links = results(window)
     assert any("week11" in link for link in links)
     window.page.locator("#search-found a").first.click()
-    window.page.wait_for_load_state("load")
+    window.page.wait_for_url(PAGE)
     assert window.page.locator("article h1").count() == 1
 
 
@@ -67,7 +69,7 @@ def test_results_lead_to_pages_wherever_the_site_lies(site, tmp_path, visit):
         window.go("search.html?q=Flamingo")
         assert all(link.startswith("/vlm-course/") for link in results(window))
         window.page.locator("#search-found a").first.click()
-        window.page.wait_for_load_state("load")
+        window.page.wait_for_url(PAGE)
         assert window.page.locator("article h1").count() == 1 and not window.errors
     finally:
         server.shutdown()

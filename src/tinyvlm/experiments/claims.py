@@ -23,7 +23,7 @@ from tinyvlm.experiments.presets import preset as checked_preset
 from tinyvlm.experiments.queue import Job, run_jobs
 from tinyvlm.experiments.store import Store
 from tinyvlm.experiments.verdicts import KINDS, UNDECIDED, Claim, interval, verdict
-from tinyvlm.training.files import write_json
+from tinyvlm.files import write_json
 from tinyvlm.training.fingerprint import module_code
 from tinyvlm.training.receipts import STATES
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from tinyvlm import evidence
 from tinyvlm.experiments.canary import Canary, Settings, differences
-from tinyvlm.training.files import read_json, write_json
+from tinyvlm.files import read_json, write_json
 from tinyvlm.training.fingerprint import module_code
 
 REMEDY = "restore it from version control, or delete it and run `course claims` again"

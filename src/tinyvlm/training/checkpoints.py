@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tinyvlm.training.files import explained, first_line, sync
+from tinyvlm.files import explained, first_line, write_folder
 
 FORMAT = 1
 NAME = re.compile(r"^(\d+)-step-(\d+)$")
@@ -62,24 +62,18 @@ class Checkpoints:
 
         latest = self.latest()
         target = self.folder / f"{_serial(latest) + 1 if latest else 1:04d}-step-{step}"
-        aside = self.folder / f".{target.name}"
         # A clone each: safetensors refuses tensors that share memory, as tied embeddings do.
         plain = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
         size = sum(value.nbytes for value in plain.values()) / 2**20
         kept = f"the last good checkpoint is {latest}" if latest else "there is no earlier checkpoint"
-        try:
-            with explained(f"Checkpoint at step {step} ({size:.1f} MB) in {self.folder.parent}", kept):
-                aside.mkdir()
-                save_file(plain, aside / "tensors.safetensors")
-                whole = {"format": FORMAT, "step": step, "settings": self.settings, **state}
-                (aside / "state.json").write_text(json.dumps(whole), encoding="utf-8")
-                for path in (aside / "tensors.safetensors", aside / "state.json", aside):
-                    sync(path)
-                os.rename(aside, target)
-                sync(self.folder)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
+        whole = {"format": FORMAT, "step": step, "settings": self.settings, **state}
+
+        def write(folder: Path) -> None:
+            save_file(plain, folder / "tensors.safetensors")
+            (folder / "state.json").write_text(json.dumps(whole), encoding="utf-8")
+
+        with explained(f"Checkpoint at step {step} ({size:.1f} MB) in {self.folder.parent}", kept):
+            write_folder(target, write)
         for old in self.all()[: -self.keep]:
             # Renamed first: a process killed half-way through removing must not leave half a checkpoint.
             gone = old.with_name(f".{old.name}")

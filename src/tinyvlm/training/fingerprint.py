@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from tinyvlm.evidence import PACKAGE
-from tinyvlm.training.files import read_json
+from tinyvlm.files import read_json
 
 NAME = "tinyvlm"
 ROOT = PACKAGE
 
 # Drawing, telling and bookkeeping; checks of exercises; converters of other libraries' weights, which no result uses.
 NEUTRAL = (
-    *("viz", "interop", "evidence", "files", "training.files", "training.progress", "training.receipts"),
+    *("viz", "interop", "evidence", "files", "training.progress", "training.receipts"),
     *("training.fingerprint", "training.interrupt", "experiments.claims", "experiments.store", "experiments.queue"),
     *("experiments.canary", "experiments.chapter", "experiments.exercises"),
 )

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tinyvlm.files import explained, write_text
+
 
 class NonFiniteLoss(FloatingPointError):
     """A loss or gradient became infinite or NaN; the message names stage, step, which one, and the batch."""
@@ -105,13 +107,11 @@ class Log:
     def resume(self, steps: int) -> list[Record]:
         """The first `steps` records; later lines, a torn last one among them, are removed from the file."""
         records = self.read(steps)
-        aside = self.path.with_name(".log.jsonl")
-        aside.write_text("".join(_line(record) for record in records), encoding="utf-8")
-        aside.replace(self.path)
+        write_text(self.path, "".join(map(_line, records)))
         return records
 
     def append(self, records: list[Record]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
+        with explained(f"File {self.path}"), self.path.open("a", encoding="utf-8") as file:
             file.writelines(map(_line, records))
 
 

@@ -18,7 +18,6 @@ from tinyvlm.training import hardware
 from tinyvlm.training.averages import WeightAverage
 from tinyvlm.training.batches import batches, size
 from tinyvlm.training.checkpoints import Checkpoints, load_optimisers, optimiser_tensors
-from tinyvlm.training.files import explained
 from tinyvlm.training.history import History, Log, Pending, Record, tell
 from tinyvlm.training.interrupt import Interrupt
 from tinyvlm.training.progress import make
@@ -138,8 +137,7 @@ class _Run:
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
         if self.accelerator.is_main_process:
-            with explained(f"Log {self.log.path}"):
-                self.history.records = self.log.resume(done)
+            self.history.records = self.log.resume(done)
         else:
             self.history.records = self.log.read(done)
 
@@ -222,8 +220,7 @@ class _Run:
                 self.display.step(records[-1], stage.steps, samples)
         self.history.records += records
         if self.log and self.accelerator.is_main_process:
-            with explained(f"Log {self.log.path}"):
-                self.log.append(records)
+            self.log.append(records)
         return stop
 
     def save(self) -> None:

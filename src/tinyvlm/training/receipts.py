@@ -22,7 +22,7 @@ from typing import Any
 
 from tinyvlm import evidence
 from tinyvlm.evidence import changed_inputs, noted
-from tinyvlm.training.files import read_json, write_json
+from tinyvlm.files import read_json, write_json
 from tinyvlm.training.fingerprint import changed, core_code, notebook_code
 
 VARIABLE = "TINYVLM_RECEIPT"
