@@ -44,8 +44,7 @@ def train(folder: Path, on_step: Callable[[int, int], None] | None = None) -> No
     history = fit(
         task, stages(STEPS), folder=folder, save_every=2, progress=None, device="cpu", on_step=on_step,
     )  # fmt: skip
-    tensors = task.state_dict() | {f"ema/{name}": value for name, value in history.ema.items()}
-    torch.save({"tensors": tensors, "loss": history.loss}, folder / "final.pt")
+    torch.save({"tensors": task.state_dict(), "loss": history.loss}, folder / "final.pt")
 
 
 def die_at(operation: str, count: int) -> None:

@@ -10,7 +10,7 @@ import torch
 from toy_task import Toy, source, stages, weights
 
 from tinyvlm.models.task import Term
-from tinyvlm.training import NonFiniteLoss, Optimiser, Schedule, Stage, averaged, fit
+from tinyvlm.training import NonFiniteLoss, Optimiser, Schedule, Stage, fit
 from tinyvlm.training.batches import batches
 from tinyvlm.training.hardware import precision, step_seed
 from tinyvlm.training.update import combine
@@ -86,22 +86,6 @@ def test_each_part_follows_its_own_optimiser():
     assert not torch.equal(before["model.head.weight"], after["model.head.weight"])
 
 
-def test_averaged_weights_are_the_recurrence():
-    task, seen = Toy(), []
-    plan = Stage("s", 6, source(), ema=0.75)
-    expected = weights(task)["model.head.weight"]
-    history = quiet(task, plan, on_step=lambda done, total: seen.append(weights(task)["model.head.weight"]))
-    for value in seen:
-        expected = 0.75 * expected + 0.25 * value
-    torch.testing.assert_close(history.ema["model.head.weight"], expected)
-    trained = weights(task)["model.head.weight"]
-    with averaged(task, history.ema):
-        torch.testing.assert_close(task.model.head.weight.detach(), expected)
-    assert torch.equal(task.model.head.weight, trained)
-    with pytest.raises(ValueError, match="'elsewhere'"), averaged(task, {"elsewhere": expected}):
-        pass
-
-
 def test_the_same_seed_gives_the_same_bits_and_the_callers_generator_is_left_alone():
     one, two, other = Toy(drop=0.3), Toy(drop=0.3), Toy(drop=0.3)
     torch.manual_seed(5)
@@ -113,17 +97,6 @@ def test_the_same_seed_gives_the_same_bits_and_the_callers_generator_is_left_alo
     quiet(other, stages(), seed=2)
     assert all(torch.equal(a, b) for a, b in zip(weights(one).values(), weights(two).values(), strict=True))
     assert not torch.equal(one.model.head.weight, other.model.head.weight)
-
-
-def test_compiled_training_agrees(monkeypatch):
-    """The eager backend of torch.compile needs no C compiler and still goes through the wrapped forward."""
-    real = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda net: real(net, backend="eager"))
-    plain, compiled = Toy(), Toy()
-    quiet(plain, Stage("s", 3, source()))
-    quiet(compiled, Stage("s", 3, source()), compile=True)
-    for a, b in zip(plain.parameters(), compiled.parameters(), strict=True):
-        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
 
 
 def test_the_loss_of_unequal_halves_adds_up():

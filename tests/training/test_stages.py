@@ -75,7 +75,6 @@ def test_groups_hold_every_parameter_once_and_rates_follow_the_schedules():
         (lambda: Stage("s", 1, source(), trainable="["), "trainable of stage 's'"),
         (lambda: Stage("s", 1, source(), optimisers=()), "no optimiser"),
         (lambda: Stage("s", 1, source(), clip=0.0), "clips at 0.0"),
-        (lambda: Stage("s", 1, source(), ema=1.0), "ema=1.0"),
     ],
 )
 def test_settings_that_cannot_be_are_named(make, message):

@@ -73,8 +73,8 @@ def source(batch: int = 8):
     return make
 
 
-def stages(steps: int = 12, ema: float | None = 0.9) -> list[Stage]:
-    """Two stages: the head alone, then everything with two optimisers and averaged weights."""
+def stages(steps: int = 12) -> list[Stage]:
+    """Two stages: the head alone, then everything with two optimisers."""
     return [
         Stage("head", steps // 3, source(), trainable="head|decoder", optimisers=(Optimiser(lr=0.01),)),
         Stage(
@@ -83,7 +83,6 @@ def stages(steps: int = 12, ema: float | None = 0.9) -> list[Stage]:
             source(),
             optimisers=(Optimiser("sgd", lr=0.05, parameters="stem"), Optimiser(lr=0.02)),
             schedule=Schedule(2, "cosine", 0.1),
-            ema=ema,
         ),
     ]
 

@@ -34,7 +34,7 @@ def main(rank: int, world: int, address: str, folder: Path) -> None:
     task = Toy(seed=rank)  # DDP sends rank 0's weights to the others
     with redirect_stdout(io.StringIO()) as printed:
         history = fit(task, stages(), folder=folder / "run", progress="text", device="cpu")
-    results = {"tensors": task.state_dict(), "ema": history.ema, "losses": history.losses}
+    results = {"tensors": task.state_dict(), "losses": history.losses}
     results |= {"printed": printed.getvalue(), "interrupted": interrupted(rank)}
     torch.save(results, folder / f"{rank}.pt")
     dist.destroy_process_group()

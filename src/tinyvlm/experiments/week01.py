@@ -163,6 +163,7 @@ def all_knowing(scenes: Scenes, seed: int) -> dict[str, float]:
 
 CAPTIONING = {"rephrased": rephrased, "copied": copied, "in_order": in_order, "shuffled": shuffled}
 ANSWERING = {"majority": majority, "seven_in_ten": seven_in_ten}
+RETRIEVING = {"all_knowing": all_knowing}
 
 
 def evaluate(arm: Arm, seed: int, budget: Budget) -> dict[str, float]:
@@ -172,8 +173,8 @@ def evaluate(arm: Arm, seed: int, budget: Budget) -> dict[str, float]:
         scenes = shown.scenes(shown.unique(budget.scenes))
         return caption_scores(CAPTIONING[arm.system](scenes), references(scenes))
     scenes = shown.scenes(range(budget.scenes))
-    if arm.system not in ANSWERING:
-        return all_knowing(scenes, seed)
+    if arm.system in RETRIEVING:
+        return RETRIEVING[arm.system](scenes, seed)
     labels = copies(scenes)
     said = ANSWERING[arm.system](labels, scenes.key)
     return {"accuracy": accuracy(said, labels), "mean per class": mean_per_class_accuracy(said, labels)}

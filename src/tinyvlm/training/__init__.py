@@ -7,16 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tinyvlm.training.averages import averaged
     from tinyvlm.training.history import History, NonFiniteLoss
     from tinyvlm.training.loop import fit
     from tinyvlm.training.receipts import Receipt
     from tinyvlm.training.stages import Optimiser, Schedule, Source, Stage
 
-__all__ = ["History", "NonFiniteLoss", "Optimiser", "Receipt", "Schedule", "Source", "Stage", "averaged", "fit"]
+__all__ = ["History", "NonFiniteLoss", "Optimiser", "Receipt", "Schedule", "Source", "Stage", "fit"]
 
 _HOMES = {
-    "averages": ("averaged",),
     "history": ("History", "NonFiniteLoss"),
     "loop": ("fit",),
     "receipts": ("Receipt",),

@@ -29,11 +29,7 @@ class Record(NamedTuple):
 
 @dataclass
 class History:
-    """Losses of every step and what the run cost.
-
-    `seconds` and `samples` include the part before a resume. `ema`: averaged weights by parameter name, when the last
-    stage asked for them; use them with `with averaged(task, history.ema):`.
-    """
+    """Losses of every step and what the run cost. `seconds` and `samples` include the part before a resume."""
 
     records: list[Record] = field(default_factory=list)
     seconds: float = 0.0
@@ -41,7 +37,6 @@ class History:
     peak_memory_mb: float | None = None
     interrupted: bool = False
     device: str = ""
-    ema: dict[str, Tensor] | None = None
 
     @property
     def loss(self) -> list[float]:

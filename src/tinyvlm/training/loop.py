@@ -15,7 +15,6 @@ from torch import Tensor
 
 from tinyvlm.models.task import Task
 from tinyvlm.training import hardware
-from tinyvlm.training.averages import WeightAverage
 from tinyvlm.training.batches import batches, size
 from tinyvlm.training.checkpoints import Checkpoints, load_optimisers, optimiser_tensors
 from tinyvlm.training.history import History, Log, Pending, Record, tell
@@ -37,7 +36,6 @@ def fit(
     keep: int = 2,
     resume: bool = True,
     device: str | None = None,
-    compile: bool = False,
     progress: str | None = "text",
     on_step: Callable[[int, int], None] | None = None,
 ) -> History:
@@ -53,7 +51,6 @@ def fit(
     save_every: steps between checkpoints (None: about ten a run); the end of a stage and an interrupt always save.
     keep: how many checkpoints stay.
     device: "cpu", "cuda" or "mps"; None for the best one here.
-    compile: wrap the task's forward in torch.compile.
     progress: "text" lines, "live" curve in a notebook, or None for silence.
     on_step: called as on_step(done, total) after every step.
 
@@ -71,7 +68,7 @@ def fit(
         raise ValueError(f"save_every={save_every}: give a number of steps, or None for about ten checkpoints a run.")
     mode, random_state = task.training, torch.get_rng_state()
     try:
-        run = _Run(task, plan, seed, device, compile, on_step)
+        run = _Run(task, plan, seed, device, on_step)
         if folder is not None:
             run.open(Path(folder), save_every, keep, resume)
         history = run.train(progress)
@@ -91,20 +88,17 @@ class _Run:
         plan: list[Stage],
         seed: int,
         device: str | None,
-        compile: bool,
         on_step: Callable[[int, int], None] | None,
     ):
-        self.task, self.plan, self.seed, self.compile, self.on_step = task, plan, seed, compile, on_step
+        self.task, self.plan, self.seed, self.on_step = task, plan, seed, on_step
         self.accelerator = hardware.start(device)
         self.device = self.accelerator.device
         task.to(self.device)
-        self.averageable = {name: value for name, value in task.named_parameters() if value.requires_grad}
         self.total = sum(stage.steps for stage in plan)
         self.save_every = 0  # 0: never
         self.store: Checkpoints | None = None
         self.log: Log | None = None
         self.history = History(device=hardware.device_name(self.device))
-        self.average: WeightAverage | None = None
         self.optimisers: list[torch.optim.Optimizer] = []
         self.loaded: Mapping[str, Tensor] = {}  # optimiser state that waits for its stage
         self.stage = self.step = 0  # the next one to do
@@ -129,9 +123,7 @@ class _Run:
         if found is not None:
             tensors, state = found
             self.task.load_state_dict(_below(tensors, "task/"))
-            self.loaded, averages = _below(tensors, "optimisers/"), _below(tensors, "ema/")
-            if averages:
-                self.average = WeightAverage(self.averageable, averages)
+            self.loaded = _below(tensors, "optimisers/")
             done, self.stage, self.step = state["step"], state["stage"], state["stage_step"]
             self.history.seconds, self.history.samples = state["seconds"], state["samples"]
             if self.accelerator.scaler is not None:
@@ -150,7 +142,6 @@ class _Run:
                 self.train_stage(self.plan[self.stage])
         self.history.seconds = time.perf_counter() - self.began
         self.history.peak_memory_mb = hardware.peak_memory_mb(self.device)
-        self.history.ema = self.average.weights if self.average else None
         if self.display:
             self.display.finish(self.history)
         return self.history
@@ -161,12 +152,8 @@ class _Run:
             self.optimisers = build_optimisers(stage, parameters)
             load_optimisers(self.optimisers, self.loaded)
             self.loaded = {}
-            if stage.ema is None:
-                self.average = None
-            elif self.average is None:
-                self.average = WeightAverage(self.averageable)
             members = list(parameters.values())
-            update = Update(self.task, stage, members, self.optimisers, self.accelerator, self.seed, self.compile)
+            update = Update(self.task, stage, members, self.optimisers, self.accelerator, self.seed)
             self.task.train()
             self.pending = Pending(1 if self.device.type == "cpu" else READ_EVERY)
             steps = range(self.step, stage.steps)
@@ -183,8 +170,6 @@ class _Run:
         for step, batch in coming:
             self.between_steps = False
             self.pending.add(step, size(batch) * update.world, *update(step, batch, self.interrupt.asked))
-            if self.average is not None and stage.ema is not None:
-                self.average.update(stage.ema)
             self.between_steps = True
             self.after(stage, step, update)
             if self.history.interrupted:
@@ -232,8 +217,6 @@ class _Run:
             tensors = {f"task/{name}": value for name, value in self.task.state_dict().items()}
             if self.step:  # a stage begins with new optimisers
                 tensors |= {f"optimisers/{name}": value for name, value in optimiser_tensors(self.optimisers).items()}
-            if self.average is not None:
-                tensors |= {f"ema/{name}": value for name, value in self.average.weights.items()}
             state = {
                 "stage": self.stage,
                 "stage_step": self.step,

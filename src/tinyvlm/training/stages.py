@@ -89,8 +89,7 @@ class Stage:
     """One stretch of training: `steps` updates on the batches of `source`.
 
     `trainable`: regular expression searched in parameter names; the others are frozen (None: all that the task left
-    trainable). `clip`: largest global gradient norm (None: no clipping). `ema`: decay of the averaged weights, which
-    begin at the weights that the stage starts from (None: no average).
+    trainable). `clip`: largest global gradient norm (None: no clipping).
     """
 
     name: str
@@ -100,7 +99,6 @@ class Stage:
     optimisers: Sequence[Optimiser] = (Optimiser(),)
     schedule: Schedule = Schedule()
     clip: float | None = 1.0
-    ema: float | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -109,14 +107,12 @@ class Stage:
             raise ValueError(f"Stage {self.name!r} has no optimiser: give it at least one Optimiser.")
         if self.clip is not None and self.clip <= 0:
             raise ValueError(f"Stage {self.name!r} clips at {self.clip}: give a norm above 0, or None for no clipping.")
-        if self.ema is not None and not 0 <= self.ema < 1:
-            raise ValueError(f"Stage {self.name!r} has ema={self.ema}: a decay is at least 0 and below 1.")
         if self.trainable is not None:
             _compiled(self.trainable, f"trainable of stage {self.name!r}")
 
     def settings(self) -> dict[str, Any]:
         """What must be the same for a run to be continued, as plain JSON values."""
-        rows = {key: getattr(self, key) for key in ("name", "steps", "trainable", "clip", "ema")}
+        rows = {key: getattr(self, key) for key in ("name", "steps", "trainable", "clip")}
         rows["schedule"] = vars(self.schedule)
         rows["optimisers"] = [
             vars(one) | {"betas": list(one.betas), "schedule": vars(one.schedule) if one.schedule else None}

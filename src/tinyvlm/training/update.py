@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Net(nn.Module):
-    """The only call that DDP, autocast and compile wrap. Accelerate marks what it wraps, and a task must stay clean."""
+    """The only call that DDP and autocast wrap. Accelerate marks what it wraps, and a task must stay clean."""
 
     def __init__(self, task: Task):
         super().__init__()
@@ -59,14 +59,12 @@ class Update:
         optimisers: Sequence[torch.optim.Optimizer],
         accelerator: "Accelerator",
         seed: int,
-        compile: bool,
     ):
         self.task, self.stage, self.seed = task, stage, seed
         self.parameters, self.optimisers, self.accelerator = parameters, optimisers, accelerator
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
         self.scaler = accelerator.scaler
-        net = accelerator.prepare(_Net(task))
-        self.net = torch.compile(net) if compile else net
+        self.net = accelerator.prepare(_Net(task))
 
     def __call__(self, step: int, batch: Batch, stop: bool = False) -> tuple[list[str], Tensor]:
         own = step_seed(self.seed, self.stage.name, step, self.rank)
