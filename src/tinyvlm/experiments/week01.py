@@ -7,7 +7,7 @@ in a phrasing that no reference uses; the other copies a reference's phrases and
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from operator import itemgetter
 
 import numpy as np
@@ -186,16 +186,6 @@ def run_arm(arm: str, seed: int, preset: str, progress: Callable[[int, int], Non
     if progress is not None:
         progress(1, 1)
     return found
-
-
-def settings(arm: str, preset: str) -> dict[str, object]:
-    """What an arm is scored on, kept with its result: a result of other settings is not this arm's."""
-    return asdict(ARMS[arm]) | asdict(BUDGETS[preset])
-
-
-def canary() -> list[float]:
-    """The smoke budget's metrics, in place of losses: no model is trained in this chapter."""
-    return [value for arm in ARMS for value in run_arm(arm, 0, "smoke").values()]
 
 
 Arms = Mapping[str, Metrics]

@@ -6,7 +6,7 @@ set of pictures that is small, medium or large; only how often a picture comes b
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
@@ -186,16 +186,6 @@ def run_arm(arm: str, seed: int, preset: str, progress: Report | None = None) ->
         key = "CNN" if name == "CNN" else "ViT"
         found |= {key: measured["top-1"], f"{key}, patches shuffled": measured["patches shuffled"]}
     return found | ({"gap": found["CNN"] - found["ViT"]} if "CNN" in found else {})
-
-
-def settings(arm: str, preset: str) -> dict[str, object]:
-    """What an arm spends, kept with its result: a result of other settings is not this arm's."""
-    return asdict(ARMS[arm]) | asdict(BUDGETS[preset])
-
-
-def canary() -> list[float]:
-    """Measurements of a smoke run: equal numbers mean that the code still does the same."""
-    return list(run_arm("little data", 0, "smoke").values())
 
 
 def lost(metrics: Mapping[str, float]) -> float:

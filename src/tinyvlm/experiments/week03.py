@@ -6,7 +6,7 @@ or two colours have merely changed places it is close to guessing.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 
@@ -120,16 +120,6 @@ def run_arm(arm: str, seed: int, preset: str, progress: Report | None = None) ->
     budget = BUDGETS[preset]
     model = train(ARMS[arm], seed, budget, on_step=progress)
     return evaluate(model, budget, ARMS[arm].spec)
-
-
-def settings(arm: str, preset: str) -> dict[str, object]:
-    """What an arm spends, kept with its result: a result of other settings is not this arm's."""
-    return asdict(ARMS[arm]) | asdict(BUDGETS[preset])
-
-
-def canary() -> list[float]:
-    """Measurements of a smoke run: equal numbers mean that the code still does the same."""
-    return list(run_arm("CLIP", 0, "smoke").values())
 
 
 def gap(metrics: Mapping[str, float]) -> float:

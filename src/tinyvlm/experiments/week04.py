@@ -7,7 +7,7 @@ objective out of pre-training; all are fine-tuned alike, on questions and on ret
 import time
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from operator import itemgetter
 
 import torch
@@ -196,16 +196,6 @@ def run_arm(arm: str, seed: int, preset: str, progress: Report | None = None) ->
     found = evaluate(model, seed, budget)
     seconds = {SECONDS: history.seconds / budget.steps}
     return found | seconds | {"evaluation seconds": time.perf_counter() - began}
-
-
-def settings(arm: str, preset: str) -> dict[str, object]:
-    """What an arm spends, kept with its result: a result of other settings is not this arm's."""
-    return asdict(ARMS[arm]) | asdict(BUDGETS[preset])
-
-
-def canary() -> list[float]:
-    """Measurements of a smoke run: equal numbers mean that the code still does the same."""
-    return [value for name, value in run_arm("MLM + ITM", 0, "smoke").items() if "seconds" not in name]
 
 
 ALL, SAMPLED = "MLM + ITM, all cells", "MLM + ITM"

@@ -4,7 +4,7 @@ Headline: masked words are what makes the fusion encoder bind. A first version s
 contrast as well; its first seed said the opposite, which `align` and `shortcut` now ask about.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from operator import itemgetter
 
 import torch
@@ -130,16 +130,6 @@ def run_arm(arm: str, seed: int, preset: str, progress: Report | None = None) ->
     budget = BUDGETS[preset]
     model, history = train(ARMS[arm], seed, budget, on_step=progress)
     return evaluate(model, budget) | {"pre-training seconds": history.seconds}
-
-
-def settings(arm: str, preset: str) -> dict[str, object]:
-    """What an arm spends, kept with its result: a result of other settings is not this arm's."""
-    return asdict(ARMS[arm]) | asdict(BUDGETS[preset])
-
-
-def canary() -> list[float]:
-    """Measurements of a smoke run: equal numbers mean that the code still does the same."""
-    return [value for name, value in run_arm("ALBEF", 0, "smoke").items() if "seconds" not in name]
 
 
 placing = itemgetter("objects swapped")
