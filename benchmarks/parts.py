@@ -78,7 +78,7 @@ def momentum() -> tuple[str, Contenders]:
 
 def batch(size: int = 128) -> tuple[str, Contenders]:
     """Making a batch of chapter 3 against the training step that uses it."""
-    world = week03.world("train", 0, week03.SCENES, 48)
+    world = week03.world("train", 0, 48)
     task = CLIPTask(CLIP.named("micro")).train()
     optimiser = torch.optim.AdamW(task.parameters(), lr=1e-3)
     made, place = world.batch(range(size)), iter(range(10**9))

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import shutil
 import statistics
@@ -187,7 +188,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("package")
     for path in tracked():
         name = path.relative_to(ROOT)
-        if name.parts[0] in {"src", "pyproject.toml", "README.md", "LICENSE", "THIRD_PARTY.md"}:
+        core = name.parts[0] in {"src", "pyproject.toml", "setup.py", "README.md", "LICENSE", "THIRD_PARTY.md"}
+        if core or name.parts[:2] == ("notebooks", "receipts"):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy / name)
     return copy
@@ -196,17 +198,50 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input")
 
 
-@pytest.mark.slow
-def test_wheel_holds_every_file_of_the_packages(package: Path, tmp_path: Path) -> None:
-    """`pip install git+...` in Colab is not editable: data left out of the wheel would be missed there first."""
-    build = [*PIP, "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(tmp_path), str(package)]
+@pytest.fixture(scope="module")
+def wheel(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [*PIP, "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(folder), str(package)]
     subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+@pytest.mark.slow
+def test_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
+    """`pip install git+...` in Colab is not editable: data left out of the wheel would be missed there first."""
     inside = set(zipfile.ZipFile(wheel).namelist())
     sources = [path.relative_to(SRC).as_posix() for path in tracked() if SRC in path.parents]
     assert len(sources) > 20
     assert [name for name in sources if name not in inside and not name.endswith(".gitattributes")] == []
+    kept = ROOT / "notebooks" / "receipts"
+    receipts = [path.relative_to(kept).as_posix() for path in tracked() if kept in path.parents]
+    assert len(receipts) >= 10 and {f"tinyvlm/evidence/{name}" for name in receipts} <= inside
     assert wheel.stat().st_size < 25 * 2**20  # seconds in Colab
+
+
+@pytest.mark.slow
+def test_a_chapter_shows_its_claims_wherever_it_is_opened(wheel: Path, tmp_path: Path) -> None:
+    """As in Colab: the installed wheel, a notebook in a folder of its own, and no checkout in sight."""
+    site, folder = tmp_path / "site", tmp_path / "elsewhere"
+    subprocess.run([*PIP, "install", "-q", "--no-deps", "--no-index", "--target", str(site), str(wheel)], check=True)
+    folder.mkdir()
+    notebook = shutil.copy(ROOT / "notebooks/week01_metrics.ipynb", folder / "mine.ipynb")
+    code = (
+        "import json, sys, nbformat\nfrom nbclient import NotebookClient\n"
+        "book = nbformat.read(sys.argv[1], 4)\nNotebookClient(book, timeout=300, kernel_name='python3').execute()\n"
+        "print(json.dumps([cell for cell in book.cells if cell.cell_type == 'code']))"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"}
+    environment |= {"PYTHONPATH": str(site), "TINYVLM_PRESET": "smoke", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, str(notebook)]
+    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    cells = {cell["id"]: json.dumps(cell["outputs"]) for cell in json.loads(ran.stdout.splitlines()[-1])}
+    assert "held" in cells["claims"] and "not loaded" not in cells["claims"]
+    where = "import tinyvlm, tinyvlm.evidence as e; print(tinyvlm.__file__, e.folder())"
+    told = subprocess.run([sys.executable, "-c", where], cwd=folder, env=environment, capture_output=True, text=True)
+    assert all(place.startswith(str(site)) for place in told.stdout.split())
 
 
 @pytest.mark.slow

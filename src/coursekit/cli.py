@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -237,14 +236,5 @@ def check_choices(week: Week, preset: str | None, size: str | None) -> None:
     name = f"tinyvlm.experiments.week{week.week:02d}"
     if size is None or importlib.util.find_spec(name) is None:
         return
-    budget: Any = getattr(importlib.import_module(name), "budget", None)
-    if budget is None:
-        return
-    before = os.environ.get("TINYVLM_SIZE")
-    os.environ["TINYVLM_SIZE"] = size
-    try:
-        budget(preset or PRESETS[0])
-    finally:
-        os.environ.pop("TINYVLM_SIZE")
-        if before is not None:
-            os.environ["TINYVLM_SIZE"] = before
+    week_module = importlib.import_module(name)
+    week_module.budget(preset or PRESETS[0], size)

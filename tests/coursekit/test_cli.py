@@ -114,9 +114,3 @@ def test_the_installed_command_starts_quickly_and_without_torch(repo):
     code = "import sys, coursekit.cli; sys.exit('torch' in sys.modules or 'sphinx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=repo, env=os.environ | {"PYTHONWARNINGS": "ignore"})
     assert done.returncode == 0
-
-
-def test_size_in_the_environment_survives_the_check(monkeypatch, course):
-    monkeypatch.setenv("TINYVLM_SIZE", "small")
-    cli.check_choices(course.week(3), "smoke", "micro")
-    assert os.environ["TINYVLM_SIZE"] == "small"
