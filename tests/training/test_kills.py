@@ -19,7 +19,7 @@ def test_killed_and_resumed_equals_uninterrupted(mode, least, tmp_path):
         capture_output=True,
         text=True,
         timeout=240,
-        env=os.environ | {"PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-2000:]
     kills, places = map(int, done.stdout.split()[-2:])
