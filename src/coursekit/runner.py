@@ -171,6 +171,8 @@ def _run_cells(
 ) -> tuple[str, float]:
     client = _Client(
         notebook, timeout=timeout, kernel_name="python3", record_timing=False, store_widget_state=False,
+        # Patience on a busy machine: nbclient gives a kernel a minute, and drops outputs that are 4 s late.
+        startup_timeout=600, iopub_timeout=120, raise_on_iopub_timeout=True,
         resources={"metadata": {"path": str(path.parent)}},
     )  # fmt: skip
     client.progress = progress
