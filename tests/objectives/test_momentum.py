@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinyvlm.encoders.blocks import transformer_block
+from tinyvlm.encoders.vision import VisionConfig, vision_block
 from tinyvlm.objectives import FeatureQueue, MomentumTwin
 
 
@@ -120,7 +120,7 @@ def test_at_the_ends_the_twin_is_the_student_or_what_it_was(momentum):
 def test_a_new_twin_says_what_the_student_says():
     for student, x in (
         (Net(), torch.randn(5, 4)),
-        (transformer_block(12, 2, 18, bias=False), torch.randn(2, 3, 12)),
+        (vision_block(VisionConfig(width=12, heads=2, hidden=18, qkv_bias=False)), torch.randn(2, 3, 12)),
     ):
         move(student)
         twin = MomentumTwin(student.eval())

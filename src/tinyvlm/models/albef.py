@@ -30,10 +30,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tinyvlm.config import Config
-from tinyvlm.encoders import BertConfig, BertEmbedding, VisionConfig, VisionTransformer, WordPredictor, normalise
-from tinyvlm.encoders.bert import bert_blocks, last_norm
+from tinyvlm.encoders.bert import BertConfig, BertEmbedding, WordPredictor, bert_blocks, last_norm
 from tinyvlm.encoders.init import init_normal
-from tinyvlm.layers import Mask, pool
+from tinyvlm.encoders.vision import VisionConfig, VisionTransformer, normalise
+from tinyvlm.layers.attention import Attention
+from tinyvlm.layers.feedforward import FeedForward
+from tinyvlm.layers.masks import Mask
+from tinyvlm.layers.poolers import pool
+from tinyvlm.layers.residual import Block, Residual, Stack
 from tinyvlm.models.base import Card, PaperModel
 from tinyvlm.models.task import Batch, Task, Term, same_scene
 from tinyvlm.objectives.contrastive import Gather, gather_with_gradient
@@ -97,6 +101,19 @@ class ALBEFOutput:
         return self.matching[:, 1] - self.matching[:, 0]
 
 
+def fusion_block(bert: BertConfig, image_width: int) -> Block:
+    """BERT's layer with a cross-attention from words to image tokens between its two branches."""
+
+    def residual(branch: nn.Module) -> Residual:
+        return Residual(nn.LayerNorm(bert.width, bert.eps), branch, placement=bert.placement, dropout=bert.dropout)
+
+    return Block(
+        attention=residual(Attention(bert.width, bert.heads)),
+        cross=residual(Attention(bert.width, bert.heads, context_width=image_width)),
+        mlp=residual(FeedForward(bert.width, bert.hidden, dropout=bert.dropout)),
+    )
+
+
 class ALBEF(PaperModel):
     Config = ALBEFConfig
     CARD = Card(
@@ -117,7 +134,7 @@ class ALBEF(PaperModel):
         self.embedding = BertEmbedding(bert)
         self.text = bert_blocks(bert, bert.layers - config.fusion)
         self.text_norm = last_norm(bert)
-        self.fusion = bert_blocks(bert, config.fusion, context_width=vision.width)
+        self.fusion = Stack(fusion_block(bert, vision.width) for _ in range(config.fusion))
         self.fusion_norm = last_norm(bert)
         self.image_projection = nn.Linear(vision.width, config.embedding)
         self.text_projection = nn.Linear(bert.width, config.embedding)

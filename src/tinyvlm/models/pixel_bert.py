@@ -33,13 +33,19 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tinyvlm.config import Config
-from tinyvlm.encoders import BertConfig, BertEmbedding, BertPooler, WordPredictor, bert_blocks, last_norm, normalise
+from tinyvlm.encoders.bert import BertConfig, BertEmbedding, BertPooler, WordPredictor, last_norm
 from tinyvlm.encoders.init import init_normal
 from tinyvlm.encoders.resnet import ResNet, ResNetConfig
-from tinyvlm.layers import Mask, pool
+from tinyvlm.encoders.vision import normalise
+from tinyvlm.layers.attention import Attention
+from tinyvlm.layers.feedforward import FeedForward
+from tinyvlm.layers.masks import Mask
+from tinyvlm.layers.poolers import pool
+from tinyvlm.layers.residual import Block, Residual, Stack
 from tinyvlm.models.base import Card, PaperModel
 from tinyvlm.models.task import Batch, Task, Term, same_scene
-from tinyvlm.objectives import mask_tokens, masked_loss, matching_loss, shuffled_half
+from tinyvlm.objectives.masking import mask_tokens, masked_loss
+from tinyvlm.objectives.matching import matching_loss, shuffled_half
 
 
 def _size(image_size: int, stem: int, width: int, layers: int, context: int) -> dict[str, Any]:
@@ -88,6 +94,18 @@ class PixelBERTOutput:
         return self.matching[:, 1] - self.matching[:, 0]
 
 
+def stream_block(bert: BertConfig) -> Block:
+    """BERT's layer as it is: the stream is new, and what goes into it."""
+
+    def residual(branch: nn.Module) -> Residual:
+        return Residual(nn.LayerNorm(bert.width, bert.eps), branch, placement=bert.placement, dropout=bert.dropout)
+
+    return Block(
+        attention=residual(Attention(bert.width, bert.heads)),
+        mlp=residual(FeedForward(bert.width, bert.hidden, dropout=bert.dropout)),
+    )
+
+
 class PixelBERT(PaperModel):
     Config = PixelBERTConfig
     CARD = Card(
@@ -109,7 +127,7 @@ class PixelBERT(PaperModel):
         self.projection = nn.Linear(config.trunk.width, bert.width)
         self.visual = nn.Parameter(torch.empty(bert.width))
         self.embedding = BertEmbedding(bert)
-        self.blocks = bert_blocks(bert)
+        self.blocks = Stack(stream_block(bert) for _ in range(bert.layers))
         self.norm = last_norm(bert)
         self.pooler = BertPooler(bert.width)
         self.word = WordPredictor(bert)
