@@ -159,7 +159,7 @@ def noun_accuracy(model: PixelBERT, count: int) -> float:
 
     def predict(image: Tensor, text: Tensor, mask: Tensor, hidden: Tensor) -> Tensor:
         out = model(normalise(image.to(device)), text.to(device), mask.to(device))
-        return model.word(out.words[hidden.to(device)], model.embedding.words)
+        return model.word(out.text_tokens[hidden.to(device)], model.embedding.words)
 
     return hidden_nouns(predict, world("val", 0, model.config.trunk.image_size), model.config.mask_id, count)
 

@@ -21,7 +21,8 @@ from tinyvlm.experiments.measure import Score, hard_retrieval, hidden_nouns, ret
 from tinyvlm.experiments.pretrain import Report, name_sprites
 from tinyvlm.experiments.verdicts import Claim
 from tinyvlm.experiments.words import content_rates
-from tinyvlm.models.albef import ALBEF, ALBEFTask
+from tinyvlm.models.albef import ALBEF
+from tinyvlm.models.albef_task import ALBEFTask
 from tinyvlm.training import History, Optimiser, Schedule, Stage, fit
 
 Metrics = dict[str, float]

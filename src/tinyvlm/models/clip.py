@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from tinyvlm.config import Config
 from tinyvlm.encoders.init import init_by_width
 from tinyvlm.encoders.text import TextConfig, TextTransformer
-from tinyvlm.encoders.vision import VisionConfig, VisionTransformer, normalise
+from tinyvlm.encoders.vision import VisionConfig, VisionTransformer
 from tinyvlm.interop.hf import clip_from_hf
 from tinyvlm.interop.open_clip import clip_from_open_clip
 from tinyvlm.layers.attention import Attention
@@ -198,9 +198,6 @@ class CLIPTask(Task):
             model.log_scale.data.fill_(math.log(1 / temperature))
             model.log_scale.requires_grad_(False)
 
-    def prepare(self, batch: Batch, rng: torch.Generator) -> Batch:
-        return {**batch, "image": normalise(batch["image"])}
-
     def forward(self, batch: Batch) -> dict[str, Term]:
         text, mask, negatives, admitted = batch["text"], batch["text_mask"], None, None
         pairs = len(text)
@@ -215,9 +212,9 @@ class CLIPTask(Task):
         loss = info_nce(
             out.image, out.text[:pairs], out.scale, negatives=negatives, admitted=admitted, gather=self.gather
         )
-        return {"contrastive": Term(loss.sum(), torch.tensor(pairs, device=loss.device))}
+        return {"contrastive": Term.of(loss)}
 
-    def after_step(self) -> None:
+    @torch.no_grad()
+    def after_step(self, batch: Batch) -> None:
         """The scale is clipped after each update: logits are never multiplied by more than 100 (section 2.5)."""
-        with torch.no_grad():
-            self.model.log_scale.clamp_(max=math.log(self.model.config.largest_scale))
+        self.model.log_scale.clamp_(max=math.log(self.model.config.largest_scale))

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from tinyvlm.config import Config
 from tinyvlm.encoders.init import init_xavier
-from tinyvlm.encoders.vision import VisionConfig, VisionTransformer, normalise
+from tinyvlm.encoders.vision import VisionConfig, VisionTransformer
 from tinyvlm.interop.hf import vit_from_hf
 from tinyvlm.layers.attention import Attention
 from tinyvlm.layers.feedforward import FeedForward
@@ -124,10 +123,6 @@ class ViTTask(Task):
             raise ValueError("ViTTask: this ViT has no head (classes=0); build it with the number of classes")
         self.model = model
 
-    def prepare(self, batch: Batch, rng: torch.Generator) -> Batch:
-        return {**batch, "image": normalise(batch["image"])}
-
     def forward(self, batch: Batch) -> dict[str, Term]:
         logits = self.model(batch["image"]).logits
-        loss = F.cross_entropy(logits, batch["label"], reduction="sum")
-        return {"cross_entropy": Term(loss, torch.tensor(len(logits), device=loss.device))}
+        return {"cross_entropy": Term.of(F.cross_entropy(logits, batch["label"], reduction="none"))}
