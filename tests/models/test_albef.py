@@ -98,6 +98,7 @@ def test_no_gradient_and_no_optimiser_reaches_the_twin():
     assert all(value.grad is None and not value.requires_grad for value in task.twin.followed())
     named = dict(task.named_parameters())
     assert set(named) == {f"model.{name}" for name, _ in task.model.named_parameters()}
+    assert task.twin.network.device == task.model.device
     stage = Stage("s", 1, lambda *_: batch())
     with only_trainable(task, stage) as parameters:
         groups = build_optimisers(stage, parameters)[0].param_groups

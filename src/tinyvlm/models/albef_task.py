@@ -139,10 +139,10 @@ class ALBEFTask(Task):
             groups["swapped"] = [
                 Rows(text_tokens, mask, image_tokens[wrong_image]),
                 Rows(text_tokens[wrong_text], mask[wrong_text], image_tokens),
-                *(Rows(*text, image_tokens) for text in texts["wrong"]),
+                *(Rows(*caption, image_tokens) for caption in texts["wrong"]),
             ]
         if self.mlm:
-            groups["masked"] = [Rows(*text, image_tokens) for text in texts["masked"]]
+            groups["masked"] = [Rows(*caption, image_tokens) for caption in texts["masked"]]
         fused = self._fuse(groups)
         if self.itm:
             terms["ITM"] = self._match(fused["pairs"], fused["swapped"], batch)
