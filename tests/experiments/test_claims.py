@@ -73,9 +73,9 @@ def test_too_few_and_too_many_seeds():
 
 def test_a_claim_of_no_kind_or_arm_is_named():
     with pytest.raises(ValueError, match="choose headline or direction"):
-        Claim("a", 3, "maybe", "", "", ("x",), lambda arms: 0.0)
+        Claim("a", "maybe", "", "", ("x",), lambda arms: 0.0)
     with pytest.raises(ValueError, match="names no arm"):
-        Claim("a", 3, "headline", "", "", (), lambda arms: 0.0)
+        Claim("a", "headline", "", "", (), lambda arms: 0.0)
 
 
 def test_the_queue_runs_each_job_once_and_judges(tmp_path, capfd):

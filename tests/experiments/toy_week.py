@@ -7,11 +7,11 @@ from tinyvlm.experiments.claims import Claim
 
 CLAIMS = (
     Claim(
-        "better", 99, "headline", "The method beats its baseline.", "score", ("method", "baseline"),
+        "better", "headline", "The method beats its baseline.", "score", ("method", "baseline"),
         lambda arms: arms["method"]["score"] - arms["baseline"]["score"],
     ),
     Claim(
-        "worse", 99, "direction", "The broken arm is far above the baseline.", "gap", ("broken", "baseline"),
+        "worse", "direction", "The broken arm is far above the baseline.", "gap", ("broken", "baseline"),
         lambda arms: arms["broken"]["score"] - arms["baseline"]["score"], margin=1.0,
         value=lambda metrics: 100 * metrics["score"],
     ),

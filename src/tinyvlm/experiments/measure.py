@@ -18,6 +18,8 @@ from tinyvlm.metrics.retrieval import recall_at_k
 # (image uint8 [b, 3, s, s], text [b, n], mask [b, n]) -> score [b]: how well each caption fits its own picture.
 Score = Callable[[Tensor, Tensor, Tensor], Tensor]
 
+# batch with image, text, text_mask -> [images, texts]: how well each caption fits each picture.
+Matrix = Callable[[dict[str, Tensor]], Tensor]
 
 # (image, text with hidden words, mask, hidden bool [b, n]) -> logits [hidden words, vocabulary]
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -30,7 +32,7 @@ def _chunks(indices: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 @torch.inference_mode()
-def retrieval(similarity: Callable[[dict[str, Tensor]], Tensor], world: World, scenes: int = 512) -> dict[str, float]:
+def retrieval(similarity: Matrix, world: World, scenes: int = 512) -> dict[str, float]:
     """Recall@1 and @5, both ways, among `scenes` scenes of `world` whose captions all differ.
 
     `similarity(batch)` returns the [images, texts] matrix of a batch that holds all of them. Chance is k / scenes.

@@ -28,7 +28,6 @@ class Claim:
     """
 
     id: str
-    week: int
     kind: str
     statement: str
     metric: str
@@ -42,6 +41,34 @@ class Claim:
             raise ValueError(f"Claim {self.id!r} is of kind {self.kind!r}: choose {' or '.join(KINDS)}.")
         if not self.arms:
             raise ValueError(f"Claim {self.id!r} names no arm: a claim compares at least one.")
+
+
+def direction(
+    id: str,
+    statement: str,
+    metric: str,
+    value: Callable[[Metrics], float],
+    *,
+    better: str,
+    worse: str,
+    margin: float = 0.0,
+    also: Sequence[str] = (),
+    kind: str = "direction",
+) -> Claim:
+    """The claim that `value` of the arm `better` exceeds that of the arm `worse` by more than `margin`.
+
+    `also` names arms that are shown between the two; they do not count.
+    """
+    return Claim(
+        id=id,
+        kind=kind,
+        statement=statement,
+        metric=metric,
+        arms=(better, *also, worse),
+        difference=lambda arms: value(arms[better]) - value(arms[worse]),
+        margin=margin,
+        value=value,
+    )
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float] | None:

@@ -217,7 +217,6 @@ def _drop(metric: str) -> Callable[[Arms], float]:
 CLAIMS = (
     Claim(
         id="order-flips",
-        week=1,
         kind="headline",
         statement="Two captioning systems change places between CIDEr-D and BLEU-4: the one with every fact right in a "
         "phrasing of its own leads by more than 0.5 of 10 points of CIDEr-D, the one that copies phrases and names "
@@ -231,7 +230,6 @@ CLAIMS = (
     ),
     Claim(
         id="shuffled-bleu1",
-        week=1,
         kind="direction",
         statement="Shuffling the words of every caption leaves BLEU-1 exactly where it was.",
         metric="BLEU-1",
@@ -241,7 +239,6 @@ CLAIMS = (
     ),
     Claim(
         id="shuffled-bleu4",
-        week=1,
         kind="direction",
         statement="The same shuffling takes more than 0.5 from BLEU-4.",
         metric="BLEU-4",
@@ -251,7 +248,6 @@ CLAIMS = (
     ),
     Claim(
         id="majority",
-        week=1,
         kind="direction",
         statement="Where one class in four takes most scenes, always answering it beats an answerer who is right for "
         "seven in ten of every class in accuracy, and loses to it in mean-per-class accuracy.",
@@ -262,7 +258,6 @@ CLAIMS = (
     ),
     Claim(
         id="interchangeable",
-        week=1,
         kind="direction",
         statement="Where scenes share their captions, R@1 takes more than 0.3 from a scorer that knows exactly which "
         "captions are true.",

@@ -248,7 +248,6 @@ def _loss_by_shuffling(metrics: Mapping[str, float]) -> float:
 CLAIMS = (
     Claim(
         id="data",
-        week=2,
         kind="headline",
         statement="The lead of a small CNN over a ViT of equal size shrinks as data grows: with equal updates it is "
         "larger on the smallest training set than on the largest.",
@@ -258,7 +257,6 @@ CLAIMS = (
     ),
     Claim(
         id="positions",
-        week=2,
         kind="direction",
         statement="Position embeddings help: without them a ViT's top-1 accuracy on much data is lower.",
         metric="top-1 of the ViT",
@@ -268,7 +266,6 @@ CLAIMS = (
     ),
     Claim(
         id="shuffling",
-        week=2,
         kind="direction",
         statement="Shuffling a picture's patches costs a ViT accuracy, by more than 0.05 beyond what it costs one "
         "without position embeddings, which is nothing.",
@@ -282,7 +279,6 @@ CLAIMS = (
     ),
     Claim(
         id="pooling",
-        week=2,
         kind="direction",
         statement="At the same learning rate the class token beats mean pooling over the patches (the paper's "
         "figure 9, where mean pooling catches up once it has a learning rate of its own).",

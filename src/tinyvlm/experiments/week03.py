@@ -203,7 +203,7 @@ def _direction(
 ) -> Claim:  # fmt: skip
     """A comparison of two arms by one number; `also` names arms that are shown beside them."""
     return Claim(
-        id=id, week=3, kind="direction", statement=statement, metric=metric, value=value, margin=margin,
+        id=id, kind="direction", statement=statement, metric=metric, value=value, margin=margin,
         arms=(better, *also, worse), difference=lambda arms: value(arms[better]) - value(arms[worse]),
     )  # fmt: skip
 
@@ -211,7 +211,6 @@ def _direction(
 CLAIMS = (
     Claim(
         id="binding",
-        week=3,
         kind="headline",
         statement="A dual encoder retrieves almost perfectly and still cannot bind: the worst of its R@1 (both ways), "
         "object, plate colour, background and count lies more than 0.2 above the better of its two swap scores.",

@@ -229,7 +229,7 @@ def _direction(
     margin: float = 0.0,
 ) -> Claim:  # fmt: skip
     return Claim(
-        id=id, week=5, kind="direction", statement=statement, metric=metric, value=value, margin=margin,
+        id=id, kind="direction", statement=statement, metric=metric, value=value, margin=margin,
         arms=(better, worse), difference=lambda arms: value(arms[better]) - value(arms[worse]),
     )  # fmt: skip
 
@@ -237,7 +237,6 @@ def _direction(
 CLAIMS = (
     Claim(
         id="binding",
-        week=5,
         kind="headline",
         statement="Masked words are what makes the fusion encoder bind objects to places: with all three objectives "
         "the matching score tells swapped objects more often, by more than 0.05, than without MLM.",
