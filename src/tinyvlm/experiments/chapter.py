@@ -68,7 +68,7 @@ def show_claims(
     """Show a week's claims, the headline first, with their stored runs, and note them in the receipt.
 
     Each claim has its verdict, its arms (mean, range, runs, seeds), the interval of the difference, and a plot by seed.
-    A claim with one seed or none is not tested.
+    A claim with one seed or none is not tested, and has no plot.
     also: (week, claim id) of other weeks' claims that are shown behind; the receipt does not get these.
     Returns the rows of `claim_results` in the order shown. ValueError for a claim that a week does not have.
     """
@@ -83,7 +83,7 @@ def show_claims(
             arms = claim_table(row)
             markdown, plain = f"{markdown}\n\n{arms._repr_markdown_()}", f"{plain}\n\n{arms}"
         display({"text/markdown": markdown, "text/plain": plain}, raw=True)
-        measured = {arm: values for arm, values in row["per_seed"].items() if values}
+        measured = {arm: values for arm, values in row["per_seed"].items() if len(values) > 1}
         if measured:
             shown = {key: row[key] for key in ("interval", "margin", "metric")}
             viz.show(viz.per_seed_plot(measured, row["difference"], verdict=claim_verdict(row), **shown))
@@ -110,7 +110,7 @@ def claim_table(row: Row) -> Table:
         for arm, values in row["per_seed"].items()
     }
     bounds = row["interval"] and f"95 % interval {number(row['interval'][0])} to {number(row['interval'][1])}"
-    label = f"*difference, to exceed {number(row['margin'])}*"
+    label = f"*difference, to exceed {row['margin']:g}*"
     lines[label] = [*_spread(row["difference"])[:1], bounds, len(row["seeds"]), seeds]
     return table(lines, ("mean", "range", "runs", "seeds"), head=row["metric"])
 
@@ -205,9 +205,9 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _spread(values: Sequence[float]) -> tuple[float, str]:
-    """Mean, and the range in words."""
-    return _mean(values), f"{number(min(values))}–{number(max(values))}"
+def _spread(values: Sequence[float]) -> tuple[float, str | None]:
+    """Mean, and the range in words; one value has none."""
+    return _mean(values), f"{number(min(values))}–{number(max(values))}" if len(values) > 1 else None
 
 
 def _summary(value: Callable[[Metrics], float], runs: Iterable[Metrics]) -> str | None:
@@ -219,4 +219,4 @@ def _summary(value: Callable[[Metrics], float], runs: Iterable[Metrics]) -> str 
     if not found:
         return None
     mean, span = _spread(found)
-    return f"{number(mean)}<br>{span}" if len(found) > 1 else number(mean)
+    return f"{number(mean)}<br>{span}" if span else number(mean)
