@@ -7,16 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from tinyvlm.data import World, load_emoji, load_tokenizer
+from tinyvlm.data import load_emoji, load_tokenizer
 from tinyvlm.encoders import normalise
-from tinyvlm.experiments import grounding, week05
+from tinyvlm.experiments import grounding
 from tinyvlm.experiments.grounding import hits, noun_words, patch_cells, pointing, word_maps
+from tinyvlm.experiments.worlds import FEW, world
 from tinyvlm.layers import record_attention
 from tinyvlm.metrics.attention import grad_cam
 from tinyvlm.models import ALBEF
 from tinyvlm.models.albef import ALBEFConfig
 
-WORLD = week05.world("val", 0, 48)
+WORLD = world("val", 0, 48)
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_maps_are_those_of_the_layers(class_token):
         score = model(normalise(batch["image"]), batch["text"], batch["text_mask"]).score
     for layer in range(config.fusion):
         (weights,) = maps[f"fusion.{layer}.cross.branch"]
-        assert weights.shape == (3, 4, week05.CAPTION, 16 + class_token)
+        assert weights.shape == (3, 4, WORLD.batch([0])["text"].shape[1], 16 + class_token)
         plain, cam = (word_maps(model, batch, method)[layer] for method in ("attention", "grad-cam"))
         torch.testing.assert_close(plain, weights.mean(1).detach()[..., class_token:])
         torch.testing.assert_close(cam, grad_cam(weights, score)[..., class_token:])
@@ -111,7 +112,7 @@ def test_pointing_at_the_object_beside_it_and_nowhere(model, monkeypatch, chunk)
 @pytest.mark.parametrize("method", grounding.METHODS)
 def test_an_untrained_model_finds_objects_and_not_the_one_that_is_named(model, method):
     """Objects stand out from the ground without any training, which is why scenes of two are asked."""
-    pairs = World("val", spec=replace(week05.SCENES, objects=(2, 2)), context=week05.CAPTION)
+    pairs = world("val", 0, 48, replace(FEW, objects=(2, 2)))
     found = pointing(model, pairs, 64, method)
     assert len(found) == 2 and all(0.1 < share < 0.65 for share in found)
 

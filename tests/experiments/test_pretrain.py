@@ -1,4 +1,4 @@
-"""The pieces that weeks share: a trunk's first lesson, how often words are hidden, retrieval among near misses."""
+"""The pieces that weeks share: a tower's first lesson, and how often words are hidden."""
 
 import numpy as np
 import pytest
@@ -6,16 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from tinyvlm.data import World, load_emoji, load_tokenizer
-from tinyvlm.data.changes import CHANGES
 from tinyvlm.data.scenes import SceneSpec, pool
 from tinyvlm.data.tokenizer import RESERVED
 from tinyvlm.data.words import BACKGROUNDS, COLOURS
 from tinyvlm.encoders.resnet import ResNet, ResNetConfig
-from tinyvlm.experiments.measure import hard_retrieval
 from tinyvlm.experiments.pretrain import Namer, name_sprites, single_sprites
 from tinyvlm.experiments.words import content_rates
-
-SPEC = SceneSpec(objects=(1, 2), plates=4, backgrounds=2, nouns=64)
+from tinyvlm.experiments.worlds import FEW
 
 
 class Tower(nn.Module):
@@ -32,8 +29,8 @@ class Tower(nn.Module):
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_single_sprites_are_scenes_of_one_object_with_its_noun(split: str) -> None:
-    batch = single_sprites(SPEC, split, seed=3, size=48)(np.arange(200))
-    emoji, nouns = load_emoji(), pool(SPEC, split)
+    batch = single_sprites(FEW, split, seed=3, size=48)(np.arange(200))
+    emoji, nouns = load_emoji(), pool(FEW, split)
     assert batch["image"].shape == (200, 3, 48, 48) and len(nouns) == 64
     assert batch["label"].min() >= 0 and batch["label"].max() < 64 and len(batch["label"].unique()) > 50
     tokenizer = load_tokenizer()
@@ -43,8 +40,8 @@ def test_single_sprites_are_scenes_of_one_object_with_its_noun(split: str) -> No
 
 
 def test_both_splits_number_the_nouns_alike_and_share_no_scene() -> None:
-    one, other = (single_sprites(SPEC, split, seed=0, size=48)(np.arange(400)) for split in ("train", "val"))
-    assert torch.equal(torch.tensor(pool(SPEC, "train")), torch.tensor(pool(SPEC, "val")))
+    one, other = (single_sprites(FEW, split, seed=0, size=48)(np.arange(400)) for split in ("train", "val"))
+    assert torch.equal(torch.tensor(pool(FEW, "train")), torch.tensor(pool(FEW, "val")))
     assert not set(one["content"].tolist()) & set(other["content"].tolist())
 
 
@@ -66,7 +63,7 @@ def test_the_namer_reads_the_mean_of_a_grid_and_of_tokens(tokens: bool) -> None:
 def test_naming_trains_the_tower_in_place_and_returns_a_share() -> None:
     tower, steps = Tower(), []
     accuracy = name_sprites(
-        tower, 3, SPEC, seed=0, size=48, steps=3, batch=8, measured=32, on_step=lambda done, total: steps.append(total)
+        tower, 3, FEW, seed=0, size=48, steps=3, batch=8, measured=32, on_step=lambda done, total: steps.append(total)
     )
     assert 0 <= accuracy <= 1 and tower.scale.item() != 1 and tower.training and steps == [3, 3, 3]
 
@@ -75,7 +72,7 @@ def test_naming_is_deterministic_and_depends_on_the_seed() -> None:
     def scale(seed: int) -> float:
         torch.manual_seed(0)
         tower = Tower()
-        name_sprites(tower, 3, SPEC, seed=seed, size=48, steps=3, batch=8, measured=8)
+        name_sprites(tower, 3, FEW, seed=seed, size=48, steps=3, batch=8, measured=8)
         return tower.scale.item()
 
     assert scale(0) == scale(0) != scale(1)
@@ -112,7 +109,7 @@ def test_content_rates_nouns_high_colours_less_the_rest_low_specials_never() -> 
 
 
 def test_content_rates_hide_every_object_of_a_caption_and_no_padding() -> None:
-    world, rates = World("val", spec=SPEC, context=20), content_rates(nouns=0.8, colours=0.0, others=0.0)
+    world, rates = World("val", spec=FEW, context=20), content_rates(nouns=0.8, colours=0.0, others=0.0)
     batch = world.batch(range(64))
     expected = rates[batch["text"]]
     torch.testing.assert_close(expected.sum(1), 0.8 * torch.tensor((world.scenes(range(64)).noun >= 0).sum(1)).float())
@@ -120,63 +117,3 @@ def test_content_rates_hide_every_object_of_a_caption_and_no_padding() -> None:
     # A plate for every object, and the background.
     colours = content_rates(nouns=0.0, colours=1.0, others=0.0)[batch["text"]].sum(1)
     torch.testing.assert_close(colours, 1 + torch.tensor((world.scenes(range(64)).noun >= 0).sum(1)).float())
-
-
-class Knows:
-    """Scores by what the true captions of each picture are: 1 for them, `other` for every changed one."""
-
-    def __init__(self, world: World, scenes: int, other: float):
-        batch = world.batch(range(scenes))
-        self.other = other
-        self.true: dict[bytes, list[list[int]]] = {}
-        for picture, text in zip(batch["image"].numpy(), batch["text"].tolist(), strict=True):
-            self.true.setdefault(picture.tobytes(), []).append(text)
-
-    def __call__(self, image: Tensor, text: Tensor, mask: Tensor) -> Tensor:
-        own = [row in self.true[picture.tobytes()] for picture, row in zip(image.numpy(), text.tolist(), strict=True)]
-        return torch.where(torch.tensor(own), 1.0, self.other)
-
-
-def test_hard_retrieval_of_a_perfect_scorer_its_opposite_and_a_constant_one() -> None:
-    world = World("val", spec=SPEC, context=20)
-    assert hard_retrieval(Knows(world, 48, other=0.0), world, 48, chunk=20)["hard R@1"] == 1.0
-    assert hard_retrieval(Knows(world, 48, other=2.0), world, 48, chunk=20)["hard R@1"] == 0.0
-    # A tie with a changed caption is a miss: who cannot tell them apart has not found it.
-    assert hard_retrieval(Knows(world, 48, other=1.0), world, 48, chunk=20)["hard R@1"] == 0.0
-
-
-def test_hard_retrieval_is_the_slow_loop() -> None:
-    world = World("val", spec=SPEC, context=20)
-
-    def score(image: Tensor, text: Tensor, mask: Tensor) -> Tensor:
-        """Arbitrary, but the same for the same pair, in any batch."""
-        seed = (image.double().mean((1, 2, 3)) * 1000).long() + (text * torch.arange(1, 21)).sum(1) + mask.sum(1)
-        return torch.sin(seed.double() * 12.9898)
-
-    found = hard_retrieval(score, world, 30, chunk=7)
-    hits, chances = [], []
-    for i in range(30):
-        batch = world.batch([i])
-        own = score(batch["image"], batch["text"], batch["text_mask"]).item()
-        others = []
-        for change in CHANGES:
-            made = world.changes([i], change)
-            if made["admitted"][0]:
-                others.append(score(batch["image"], made["text"], made["text_mask"]).item())
-        hits.append(all(own > other for other in others))
-        chances.append(1 / (1 + len(others)))
-    assert found["hard R@1"] == pytest.approx(np.mean(hits)) and 0 < np.mean(hits) < 1
-    assert found["hard R@1, chance"] == pytest.approx(np.mean(chances))
-    assert len(set(chances)) > 1  # lone objects have nothing to swap, so their lists are shorter
-
-
-def test_hard_retrieval_leaves_out_what_a_scene_does_not_admit() -> None:
-    """Where no change but one is admitted, the empty captions of the others are never scored."""
-    lone = World("val", spec=SceneSpec(objects=(1, 1), plates=1, backgrounds=1, nouns=64), context=20)
-
-    def score(image: Tensor, text: Tensor, mask: Tensor) -> Tensor:
-        assert (mask.sum(1) > 2).all()
-        return -mask.sum(1).float()
-
-    found = hard_retrieval(score, lone, 16)
-    assert found["hard R@1, chance"] == 0.5  # the true caption, and one with another noun

@@ -1,8 +1,8 @@
-"""A direction between two arms: which arm counts for it, which against it, and which is only shown."""
+"""Directions: which arm counts for one, which against it, which is only shown; and the values of an arm."""
 
 import pytest
 
-from tinyvlm.experiments.verdicts import direction
+from tinyvlm.experiments.verdicts import direction, mean, worst
 
 
 def test_a_direction_counts_for_its_better_arm() -> None:
@@ -21,3 +21,10 @@ def test_a_headline_may_be_one_and_its_kind_is_checked() -> None:
     assert headline.kind == "headline" and headline.margin == 0.1
     with pytest.raises(ValueError, match="Claim 'up' is of kind 'subtitle': choose headline or direction"):
         direction("up", "", "score", lambda row: row["score"], kind="subtitle", **made)
+
+
+def test_worst_and_mean_of_the_metrics_that_are_named() -> None:
+    row = {"a": 0.25, "b": 0.75, "c": -9.0}
+    assert worst("a", "b")(row) == 0.25 and mean("a", "b")(row) == 0.5
+    with pytest.raises(KeyError):
+        worst("a", "missing")(row)

@@ -25,14 +25,9 @@ def scenes() -> Scenes:
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, week01.Metrics]:
+def found() -> dict[str, dict[str, float]]:
     """Every arm on 400 scenes of a seed that no claim uses."""
-    return {arm: run(11, 400) for arm, run in week01.ARMS.items()}
-
-
-def test_every_arm_of_a_claim_exists_and_every_arm_is_used() -> None:
-    assert {arm for claim in week01.CLAIMS for arm in claim.arms} == set(week01.ARMS)
-    assert [claim.kind for claim in week01.CLAIMS].count("headline") == 1
+    return {name: week01.evaluate(arm, 11, week01.Budget(scenes=400)) for name, arm in week01.ARMS.items()}
 
 
 @pytest.mark.parametrize("claim", week01.CLAIMS, ids=lambda claim: claim.id)
@@ -122,17 +117,9 @@ def test_perfect_knowledge_finds_its_own_caption_as_often_as_captions_differ(fou
     assert torch.equal(week01.same_content(alike), same)
 
 
-def test_settings_canary_and_errors() -> None:
-    settings = [str(week01.settings(arm, preset)) for arm in week01.ARMS for preset in ("smoke", "cpu")]
-    assert len(set(settings)) == len(settings)
-    values = week01.canary()
-    assert len(values) == 20 and values == week01.canary() and all(map(math.isfinite, values))
-    steps: list[tuple[int, int]] = []
-    again = week01.run_arm("majority class", 0, "smoke", progress=lambda *step: steps.append(step))
-    assert steps == [(1, 1)] and again == week01.run_arm("majority class", 0, "smoke")
-    assert again != week01.run_arm("majority class", 1, "smoke")
-    with pytest.raises(ValueError, match="week 1 has no arm 'human'; choose from right facts"):
-        week01.run_arm("human", 0, "smoke")
+def test_the_seed_chooses_the_scenes() -> None:
+    arm, budget = week01.ARMS["majority class"], week01.BUDGETS["smoke"]
+    assert week01.evaluate(arm, 0, budget) != week01.evaluate(arm, 1, budget)
 
 
 REFERENCES = [[f"there is a picture of a {thing} on the table"] for thing in ("dog", "cat", "bike", "cake")]
@@ -168,16 +155,6 @@ WRONG = {
 def test_checks_say_what_is_wrong(name: str, words: str) -> None:
     verdict = getattr(week01_checks, name)(WRONG[name][words])
     assert isinstance(verdict, Verdict) and not verdict.passed and words in verdict.message
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_checks_refuse_stubs_and_crashes_without_raising(name: str) -> None:
-    def crash(*_: object) -> None:
-        raise RuntimeError("boom")
-
-    for answer, words in ((lambda *_: None, "it returns nothing yet"), (crash, "boom")):
-        verdict = getattr(week01_checks, name)(answer)
-        assert isinstance(verdict, Verdict) and not verdict.passed and words in verdict.message
 
 
 def test_checks_accept_right_answers() -> None:

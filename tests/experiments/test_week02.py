@@ -1,4 +1,4 @@
-"""Week 2: networks, arms, budgets and measurements are what the chapter and the claims' queue rely on."""
+"""Week 2: networks, training sets and measurements, and what its exercises accept."""
 
 from dataclasses import replace
 
@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from tinyvlm.experiments import week02, week02_checks
-from tinyvlm.experiments.exercises import Verdict
 from tinyvlm.layers import resize_grid
+from tinyvlm.training import Stage
 
 SMOKE = week02.BUDGETS["smoke"]
 
@@ -42,61 +42,23 @@ def test_variants_change_what_they_name() -> None:
         week02.network("MLP")
 
 
-def test_every_arm_of_a_claim_exists_and_every_arm_is_used() -> None:
-    assert {arm for claim in week02.CLAIMS for arm in claim.arms} == set(week02.ARMS)
-    headline = [claim for claim in week02.CLAIMS if claim.kind == "headline"]
-    assert len(headline) == 1 and len(headline[0].arms) == 3
-    assert [week02.ARMS[arm].data for arm in headline[0].arms] == [0, 1, 2]
-
-
-def test_claims_point_the_way_their_statements_say() -> None:
-    def differences(**changes: dict[str, float]) -> dict[str, float]:
-        row = {"ViT": 0.5, "ViT, patches shuffled": 0.5, "CNN": 0.8, "gap": 0.3}
-        short = {arm: arm.replace("much data, ", "").replace(" ", "_") for arm in week02.ARMS}
-        arms = {arm: {**row, **changes.get(name, {})} for arm, name in short.items()}
-        return {claim.id: claim.difference({arm: arms[arm] for arm in claim.arms}) for claim in week02.CLAIMS}
-
-    assert set(differences().values()) == {0.0}
-    assert differences(little_data={"gap": 0.7})["data"] == pytest.approx(0.4)
-    assert differences(no_positions={"ViT": 0.4, "ViT, patches shuffled": 0.4})["positions"] == pytest.approx(0.1)
-    assert differences(mean_pooling={"ViT": 0.7})["pooling"] == pytest.approx(-0.2)
-    assert differences(much_data={"ViT, patches shuffled": 0.2})["shuffling"] == pytest.approx(0.3)
-    # A model without positions that moves under shuffling, either way, speaks against the claim.
-    for moved in (0.4, 0.6):
-        assert differences(no_positions={"ViT, patches shuffled": moved})["shuffling"] == pytest.approx(-0.1)
-
-
-def test_settings_tell_arms_and_presets_apart() -> None:
-    found = [str(week02.settings(arm, preset)) for arm in week02.ARMS for preset in week02.BUDGETS]
-    assert len(set(found)) == len(found)
-
-
 @pytest.mark.parametrize("preset", week02.BUDGETS)
 def test_training_sets_grow_and_the_largest_is_hardly_repeated(preset: str) -> None:
     budget = week02.BUDGETS[preset]
     little, more, much = budget.pictures
     assert little < more < much and little >= budget.nouns
     assert budget.batch * budget.steps < 2.1 * much
+    headline = week02.CLAIMS[0]
+    assert [week02.ARMS[arm].data for arm in headline.arms] == [0, 1, 2]
 
 
-def test_unknown_arm_and_size_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="week 2 has no arm 'ResNet'; choose from little data"):
-        week02.run_arm("ResNet", 0, "smoke")
-    monkeypatch.setenv("TINYVLM_SIZE", "huge")
-    with pytest.raises(ValueError, match="unknown size 'huge'; choose from micro, small"):
-        week02.budget("cpu")
-    monkeypatch.setenv("TINYVLM_SIZE", "small")
-    assert week02.budget("cpu").pixels == 64
-
-
-def test_both_networks_see_the_same_few_pictures() -> None:
-    seen = set()
+def test_both_networks_see_the_same_few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages: list[Stage] = []
+    monkeypatch.setattr(week02, "fit", lambda task, given, **options: stages.extend(given))
     for name in ("ViT", "CNN"):
-        (stage,) = week02.recipe(SMOKE.view("train", 3), 20, 9, 16)
-        seen.add(tuple(torch.cat([stage.source(step)["index"] for step in range(9)]).tolist()))
-        assert stage.steps == 9 and name
-    (indices,) = seen
-    assert set(indices) == set(range(20)) and len(indices) == 144
+        week02.train(name, 20, 3, replace(SMOKE, steps=9, batch=16))
+    vit, cnn = (torch.cat([stage.source(step)["index"] for step in range(stage.steps)]) for stage in stages)
+    assert torch.equal(vit, cnn) and len(vit) == 144 and set(vit.tolist()) == set(range(20))
 
 
 def test_shuffled_patches_are_the_same_patches_in_another_order() -> None:
@@ -139,17 +101,6 @@ def test_evaluation_counts_what_the_logits_say() -> None:
     assert guess["mean per class"] == pytest.approx(float(zero > 0) / len(batch["label"].unique()))
 
 
-def test_ridge_separates_what_is_separable() -> None:
-    torch.manual_seed(0)
-    centres, label = 5 * torch.randn(6, 8), torch.arange(60) % 6
-    support, queries = (centres[label] + 0.1 * torch.randn(60, 8) for _ in range(2))
-    assert torch.equal(week02.ridge(support, label, queries), label)
-    # Another scale or another origin of the features is no other task.
-    assert torch.equal(week02.ridge(100 * support + 3, label, 100 * queries + 3), label)
-    assert (week02.ridge(torch.ones(60, 8), label, torch.ones(60, 8)) == week02.ridge(
-        torch.ones(60, 8), label, torch.ones(60, 8))[0]).all()  # fmt: skip
-
-
 def test_few_shot_asks_for_nouns_that_no_training_shows() -> None:
     asked: list[torch.Tensor] = []
 
@@ -168,13 +119,6 @@ def test_few_shot_asks_for_nouns_that_no_training_shows() -> None:
     score = week02.few_shot(Colour(), SMOKE, shots=3)
     assert sum(map(len, asked)) == 60 * (3 + SMOKE.queries)
     assert 2 / 60 < score < 0.9
-
-
-def test_the_canary_is_that_of_both_networks_and_starts_at_ln_c() -> None:
-    losses = week02.canary()
-    assert len(losses) == 20 and losses == week02.canary()
-    assert losses[0] == pytest.approx(losses[10]) == pytest.approx(torch.tensor(64.0).log().item(), abs=1e-5)
-    assert losses[9] < losses[0] and losses[1:10] != losses[11:]
 
 
 @pytest.mark.slow
@@ -218,15 +162,9 @@ RIGHT = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_checks_refuse_stubs_wrong_answers_and_crashes_without_raising(name: str) -> None:
-    check = getattr(week02_checks, name)
-
-    def crash(*_: object) -> None:
-        raise RuntimeError("boom")
-
-    for answer in (lambda *_: None, WRONG[name], crash):
-        verdict = check(answer)
-        assert isinstance(verdict, Verdict) and not verdict.passed and verdict.message
+def test_checks_refuse_wrong_answers(name: str) -> None:
+    verdict = getattr(week02_checks, name)(WRONG[name])
+    assert not verdict.passed and verdict.message
 
 
 @pytest.mark.parametrize("name", RIGHT)

@@ -25,6 +25,10 @@ Matrix = Callable[[dict[str, Tensor]], Tensor]
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 WAYS = ("image to text", "text to image")
+R1 = tuple(f"{way} R@1" for way in WAYS)
+# Single changes that break a fact, and those that leave every word and say something else.
+FACTS = ("object", "plate colour", "background", "count")
+SWAPS = ("objects swapped", "colours swapped")
 
 
 def _chunks(indices: np.ndarray, size: int) -> list[np.ndarray]:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from tinyvlm.data.scenes import SceneSpec, pool
 from tinyvlm.data.world import World
 from tinyvlm.encoders import normalise
+from tinyvlm.experiments.recipes import adamw, stage
 from tinyvlm.models.vit import ViTTask
-from tinyvlm.training import Optimiser, Schedule, Stage, fit
+from tinyvlm.training import fit
 
 Batch = dict[str, Tensor]
 Report = Callable[[int, int], None]
@@ -54,9 +55,19 @@ def single_sprites(spec: SceneSpec, split: str, seed: int, size: int) -> Callabl
 
 
 def name_sprites(
-    tower: nn.Module, width: int, spec: SceneSpec, *, seed: int, size: int, steps: int, batch: int = 64,
-    lr: float = 1e-3, measured: int = 512, progress: str | None = None, on_step: Report | None = None,
-) -> float:  # fmt: skip
+    tower: nn.Module,
+    width: int,
+    spec: SceneSpec,
+    *,
+    seed: int,
+    size: int,
+    steps: int,
+    batch: int = 64,
+    lr: float = 1e-3,
+    measured: int = 512,
+    progress: str | None = None,
+    on_step: Report | None = None,
+) -> float:
     """Train `tower` (its output is `width` wide) in place. Returns its accuracy on unseen single sprites."""
     draw = single_sprites(spec, "train", seed, size)
     namer = Namer(tower, width, len(pool(spec, "train")))
@@ -65,9 +76,8 @@ def name_sprites(
         share = batch // world
         return draw(step * batch + rank * share + np.arange(share))
 
-    schedule = Schedule(warmup=min(20, max(1, steps // 4)), kind="cosine", floor=0.02)
-    stage = Stage("name sprites", steps, source, optimisers=(Optimiser(lr=lr),), schedule=schedule)
-    fit(ViTTask(namer), stage, seed=seed, progress=progress, on_step=on_step)
+    lesson = stage("name sprites", steps, source, adamw(lr, eps=1e-8), warmup=20)
+    fit(ViTTask(namer), lesson, seed=seed, progress=progress, on_step=on_step)
     shown = single_sprites(spec, "val", 0, size)(np.arange(measured))
     device = next(namer.parameters()).device
     namer.eval()

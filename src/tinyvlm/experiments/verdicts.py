@@ -71,6 +71,16 @@ def direction(
     )
 
 
+def worst(*metrics: str) -> Callable[[Metrics], float]:
+    """The lowest of some metrics of an arm, as the `value` of a claim."""
+    return lambda found: min(found[name] for name in metrics)
+
+
+def mean(*metrics: str) -> Callable[[Metrics], float]:
+    """The mean of some metrics of an arm, as the `value` of a claim."""
+    return lambda found: sum(found[name] for name in metrics) / len(metrics)
+
+
 def interval(differences: Sequence[float]) -> tuple[float, float] | None:
     """95 % interval of the mean of paired differences, one per seed: mean ± t(n-1) s / sqrt(n). None below 2 seeds."""
     n = len(differences)

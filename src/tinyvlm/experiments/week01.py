@@ -8,6 +8,7 @@ in a phrasing that no reference uses; the other copies a reference's phrases and
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ from tinyvlm.data.captions import captions
 from tinyvlm.data.hashing import below, bits, chance
 from tinyvlm.data.scenes import Scenes, SceneSpec, content, pool
 from tinyvlm.data.world import World
-from tinyvlm.experiments.claims import Claim
+from tinyvlm.experiments import presets
+from tinyvlm.experiments.verdicts import Claim, Metrics, direction
+from tinyvlm.experiments.worlds import FULL
 from tinyvlm.metrics.bleu import bleu
 from tinyvlm.metrics.cider import cider_d
 from tinyvlm.metrics.classification import accuracy, mean_per_class_accuracy
@@ -24,12 +27,8 @@ from tinyvlm.metrics.retrieval import ranks
 from tinyvlm.metrics.rouge import rouge_l
 from tinyvlm.metrics.text import caption_words
 
-Metrics = dict[str, float]
-
-# The chapter's world: 1-4 objects on plates of four colours, two backgrounds, every seen noun.
-SCENES = SceneSpec(objects=(1, 4), plates=4, backgrounds=2)
 # One scene in ten shows copies of one noun: a question with unequal classes.
-COPIES = SceneSpec(objects=(1, 4), plates=4, backgrounds=2, repeats=0.1)
+COPIES = replace(FULL, repeats=0.1)
 # Lone objects of few kinds: many scenes say exactly the same.
 ALIKE = SceneSpec(objects=(1, 1), plates=4, backgrounds=1, nouns=64)
 
@@ -48,7 +47,31 @@ class Budget:
 BUDGETS = {"smoke": Budget(64), "cpu": Budget(1000), "gpu": Budget(1000)}
 
 
-def world(seed: int, spec: SceneSpec = SCENES) -> World:
+def budget(preset: str, size: str | None = None) -> Budget:
+    """The preset's budget. No model is trained, so that a `size` is refused (see `presets.budget`)."""
+    return presets.budget(BUDGETS, preset, None, size)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Who answers, by the name of a function of this file, and the scenes that are asked about."""
+
+    system: str
+    spec: SceneSpec = FULL
+
+
+ARMS = {
+    "right facts, another phrasing": Arm("rephrased"),
+    "copied phrases, wrong nouns": Arm("copied"),
+    "words in order": Arm("in_order"),
+    "words shuffled": Arm("shuffled"),
+    "majority class": Arm("majority", COPIES),
+    "right for 7 in 10": Arm("seven_in_ten", COPIES),
+    "knows what is true": Arm("all_knowing", ALIKE),
+}
+
+
+def world(seed: int, spec: SceneSpec = FULL) -> World:
     """The unseen scenes that seed `seed` scores its arms on."""
     return World("val", seed=seed, spec=spec)
 
@@ -99,7 +122,7 @@ def shuffle(caption: str, seed: int) -> str:
     return " ".join(words)
 
 
-def caption_scores(hypotheses: list[str], truth: list[list[str]]) -> Metrics:
+def caption_scores(hypotheses: list[str], truth: list[list[str]]) -> dict[str, float]:
     """Corpus BLEU-1 to BLEU-4, mean ROUGE-L, mean CIDEr-D (0 to 10)."""
     names = {f"BLEU-{n}": score for n, score in enumerate(bleu(hypotheses, truth).scores, start=1)}
     return {**names, "ROUGE-L": rouge_l(hypotheses, truth).mean, "CIDEr-D": cider_d(hypotheses, truth).mean}
@@ -127,77 +150,57 @@ def same_content(scenes: Scenes) -> torch.Tensor:
     return torch.from_numpy(said[:, None] == said[None, :])
 
 
-def _captioning(system: Callable[[Scenes], list[str]]) -> Callable[[int, int], Metrics]:
-    def run(seed: int, count: int) -> Metrics:
-        scenes = world(seed).scenes(world(seed).unique(count))
-        return caption_scores(system(scenes), references(scenes))
-
-    return run
-
-
-def _answering(answer: Callable[[torch.Tensor, np.ndarray], torch.Tensor]) -> Callable[[int, int], Metrics]:
-    def run(seed: int, count: int) -> Metrics:
-        scenes = world(seed, COPIES).scenes(np.arange(count))
-        labels = copies(scenes)
-        said = answer(labels, scenes.key)
-        return {"accuracy": accuracy(said, labels), "mean per class": mean_per_class_accuracy(said, labels)}
-
-    return run
-
-
-def _all_knowing(seed: int, count: int) -> Metrics:
+def all_knowing(scenes: Scenes, seed: int) -> dict[str, float]:
     """Retrieval that scores a true caption 1 and a false one 0, equal scores put in order by chance."""
-    true = same_content(world(seed, ALIKE).scenes(np.arange(count)))
+    true = same_content(scenes)
     scores = true + 1e-3 * torch.rand(true.shape, generator=torch.Generator().manual_seed(seed))
-    own = torch.eye(count, dtype=torch.bool)
+    own = torch.eye(len(true), dtype=torch.bool)
     return {
         "R@1, its own caption": float((ranks(scores, own) == 1).double().mean()),
         "R@1, any true caption": float((ranks(scores, true) == 1).double().mean()),
     }
 
 
-ARMS: dict[str, Callable[[int, int], Metrics]] = {
-    "right facts, another phrasing": _captioning(rephrased),
-    "copied phrases, wrong nouns": _captioning(copied),
-    "words in order": _captioning(in_order),
-    "words shuffled": _captioning(shuffled),
-    "majority class": _answering(majority),
-    "right for 7 in 10": _answering(seven_in_ten),
-    "knows what is true": _all_knowing,
-}
+CAPTIONING = {"rephrased": rephrased, "copied": copied, "in_order": in_order, "shuffled": shuffled}
+ANSWERING = {"majority": majority, "seven_in_ten": seven_in_ten}
 
 
-def run_arm(arm: str, seed: int, preset: str, progress: Callable[[int, int], None] | None = None) -> Metrics:
+def evaluate(arm: Arm, seed: int, budget: Budget) -> dict[str, float]:
+    """What an arm's answers score on the scenes of seed `seed`; captions are scored on scenes that all differ."""
+    shown = world(seed, arm.spec)
+    if arm.system in CAPTIONING:
+        scenes = shown.scenes(shown.unique(budget.scenes))
+        return caption_scores(CAPTIONING[arm.system](scenes), references(scenes))
+    scenes = shown.scenes(range(budget.scenes))
+    if arm.system not in ANSWERING:
+        return all_knowing(scenes, seed)
+    labels = copies(scenes)
+    said = ANSWERING[arm.system](labels, scenes.key)
+    return {"accuracy": accuracy(said, labels), "mean per class": mean_per_class_accuracy(said, labels)}
+
+
+def run_arm(arm: str, seed: int, preset: str, progress: Callable[[int, int], None] | None = None) -> dict[str, float]:
     """One job of the claims' queue: the arm's metrics on the scenes of seed `seed`."""
-    if arm not in ARMS:
-        raise ValueError(f"week 1 has no arm {arm!r}; choose from {', '.join(ARMS)}")
-    metrics = ARMS[arm](seed, BUDGETS[preset].scenes)
-    if progress:
+    found = evaluate(ARMS[arm], seed, BUDGETS[preset])
+    if progress is not None:
         progress(1, 1)
-    return metrics
-
-
-def canary() -> list[float]:
-    """Twenty metric values of the smoke budget's scenes, in place of losses: no model is trained in this chapter."""
-    found = {arm: run_arm(arm, 0, "smoke") for arm in ARMS}
-    systems = ("right facts, another phrasing", "copied phrases, wrong nouns")
-    values = [value for arm in systems for value in found[arm].values()]
-    values += [found["words shuffled"][name] for name in ("BLEU-1", "BLEU-4")]
-    return values + [
-        v for arm in ("majority class", "right for 7 in 10", "knows what is true") for v in found[arm].values()
-    ]
+    return found
 
 
 def settings(arm: str, preset: str) -> dict[str, object]:
     """What an arm is scored on, kept with its result: a result of other settings is not this arm's."""
-    spec = ALIKE if ARMS[arm] is _all_knowing else COPIES if arm in ("majority class", "right for 7 in 10") else SCENES
-    return {"arm": arm, **asdict(BUDGETS[preset]), **asdict(spec)}
+    return asdict(ARMS[arm]) | asdict(BUDGETS[preset])
 
 
-Arms = Mapping[str, Mapping[str, float]]
+def canary() -> list[float]:
+    """The smoke budget's metrics, in place of losses: no model is trained in this chapter."""
+    return [value for arm in ARMS for value in run_arm(arm, 0, "smoke").values()]
 
 
-def _flip(better: str, other: str, first: str, second: str, top: float = 1.0) -> Callable[[Arms], float]:
+Arms = Mapping[str, Metrics]
+
+
+def flip(better: str, other: str, first: str, second: str, top: float = 1.0) -> Callable[[Arms], float]:
     """How clearly two metrics disagree: the smaller of `better`'s lead under `first` and `other`'s under `second`.
 
     Positive when their order flips. `top`: the highest value of `first`, so that both leads are shares.
@@ -210,8 +213,9 @@ def _flip(better: str, other: str, first: str, second: str, top: float = 1.0) ->
     return difference
 
 
-def _drop(metric: str) -> Callable[[Arms], float]:
-    return lambda arms: arms["words in order"][metric] - arms["words shuffled"][metric]
+def taken(metrics: Metrics) -> float:
+    """R@1 that equal captions take from a scorer that knows which are true."""
+    return metrics["R@1, any true caption"] - metrics["R@1, its own caption"]
 
 
 CLAIMS = (
@@ -223,7 +227,7 @@ CLAIMS = (
         "every object wrong leads by more than 0.05 of BLEU-4.",
         metric="CIDEr-D / 10 minus BLEU-4",
         arms=("right facts, another phrasing", "copied phrases, wrong nouns"),
-        difference=_flip("right facts, another phrasing", "copied phrases, wrong nouns", "CIDEr-D", "BLEU-4", top=10.0),
+        difference=flip("right facts, another phrasing", "copied phrases, wrong nouns", "CIDEr-D", "BLEU-4", top=10.0),
         # One arm's own number, for plots; the difference is the smaller of the two leads.
         value=lambda metrics: metrics["CIDEr-D"] / 10 - metrics["BLEU-4"],
         margin=0.05,
@@ -234,16 +238,17 @@ CLAIMS = (
         statement="Shuffling the words of every caption leaves BLEU-1 exactly where it was.",
         metric="BLEU-1",
         arms=("words in order", "words shuffled"),
-        difference=lambda arms: 0.0 - abs(_drop("BLEU-1")(arms)),  # not -abs: equality is 0, not -0
+        # 0 - |…|, not -|…|: equality is 0, not -0.
+        difference=lambda arms: 0.0 - abs(arms["words in order"]["BLEU-1"] - arms["words shuffled"]["BLEU-1"]),
         margin=-1e-9,
     ),
-    Claim(
-        id="shuffled-bleu4",
-        kind="direction",
-        statement="The same shuffling takes more than 0.5 from BLEU-4.",
-        metric="BLEU-4",
-        arms=("words in order", "words shuffled"),
-        difference=_drop("BLEU-4"),
+    direction(
+        "shuffled-bleu4",
+        "The same shuffling takes more than 0.5 from BLEU-4.",
+        "BLEU-4",
+        itemgetter("BLEU-4"),
+        better="words in order",
+        worse="words shuffled",
         margin=0.5,
     ),
     Claim(
@@ -253,7 +258,7 @@ CLAIMS = (
         "seven in ten of every class in accuracy, and loses to it in mean-per-class accuracy.",
         metric="accuracy minus mean per class",
         arms=("majority class", "right for 7 in 10"),
-        difference=_flip("majority class", "right for 7 in 10", "accuracy", "mean per class"),
+        difference=flip("majority class", "right for 7 in 10", "accuracy", "mean per class"),
         value=lambda metrics: metrics["accuracy"] - metrics["mean per class"],
     ),
     Claim(
@@ -263,10 +268,8 @@ CLAIMS = (
         "captions are true.",
         metric="R@1 that equal captions take",
         arms=("knows what is true",),
-        value=lambda metrics: metrics["R@1, any true caption"] - metrics["R@1, its own caption"],
-        difference=lambda arms: (
-            arms["knows what is true"]["R@1, any true caption"] - arms["knows what is true"]["R@1, its own caption"]
-        ),
+        value=taken,
+        difference=lambda arms: taken(arms["knows what is true"]),
         margin=0.3,
     ),
 )

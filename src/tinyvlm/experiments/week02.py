@@ -5,27 +5,27 @@ Headline: on little data the convolution's built-in assumptions win; the gap shr
 set of pictures that is small, medium or large; only how often a picture comes back differs.
 """
 
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from operator import itemgetter
 from typing import Any
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from tinyvlm.data.emoji import load_emoji
 from tinyvlm.data.single import Singles
-from tinyvlm.encoders import normalise
 from tinyvlm.encoders.resnet import ResNet, ResNetConfig
-from tinyvlm.experiments.verdicts import Claim
+from tinyvlm.experiments import presets
+from tinyvlm.experiments.pretrain import Report
+from tinyvlm.experiments.readout import features, ridge
+from tinyvlm.experiments.recipes import adamw, stage
+from tinyvlm.experiments.verdicts import Claim, direction
 from tinyvlm.metrics.classification import accuracy, mean_per_class_accuracy
 from tinyvlm.models.vit import ViT, ViTConfig, ViTOutput, ViTTask
-from tinyvlm.training import History, Optimiser, Schedule, Stage, fit
-
-Metrics = dict[str, float]
-Report = Callable[[int, int], None]
+from tinyvlm.training import History, Stage, fit
 
 
 class CNN(nn.Module):
@@ -67,7 +67,7 @@ def network(name: str, size: str = "micro", classes: int = 64) -> nn.Module:
 @dataclass(frozen=True)
 class Budget:
     """What a preset spends: updates of each network, nouns to tell apart, pictures of the three training sets, pictures
-    measured, and those of each novel noun."""
+    measured, and those of each novel noun; the peak learning rate."""
 
     size: str
     batch: int
@@ -76,6 +76,7 @@ class Budget:
     pictures: tuple[int, int, int]
     measured: int
     queries: int
+    lr: float = 1e-3
 
     @property
     def pixels(self) -> int:
@@ -91,20 +92,15 @@ class Budget:
 # 64 nouns on the CPU: with all 315 the smallest network would still be learning to see when its updates are spent, and
 # the sweep would measure that instead of the data. The gpu row is an estimate: it has not been run.
 BUDGETS = {
-    "smoke": Budget("micro", 32, steps=12, nouns=64, pictures=(64, 128, 256), measured=64, queries=1),
-    "cpu": Budget("micro", 128, steps=400, nouns=64, pictures=(1_000, 7_000, 49_000), measured=2_000, queries=10),
-    "gpu": Budget(
-        "small", 512, steps=4_000, nouns=315, pictures=(4_000, 64_000, 1_000_000), measured=4_000, queries=10
-    ),
+    "smoke": Budget("micro", 32, 12, nouns=64, pictures=(64, 128, 256), measured=64, queries=1),
+    "cpu": Budget("micro", 128, 400, nouns=64, pictures=(1_000, 7_000, 49_000), measured=2_000, queries=10),
+    "gpu": Budget("small", 512, 4_000, nouns=315, pictures=(4_000, 64_000, 1_000_000), measured=4_000, queries=10),
 }
 
 
-def budget(preset: str) -> Budget:
-    """The preset's budget; TINYVLM_SIZE in the environment asks for another model size."""
-    chosen = BUDGETS[preset]
-    size = os.environ.get("TINYVLM_SIZE") or chosen.size
-    ResNetConfig.named(size)  # refuses a size in which there is no opponent, with the list of those that are
-    return replace(chosen, size=size)
+def budget(preset: str, size: str | None = None) -> Budget:
+    """The preset's budget, for networks of `size` where one is asked for (see `presets.budget`)."""
+    return presets.budget(BUDGETS, preset, ResNetConfig, size)  # the sizes in which there is an opponent
 
 
 @dataclass(frozen=True)
@@ -124,12 +120,10 @@ ARMS = {
 }
 
 
-def recipe(pictures: Singles, examples: int, steps: int, batch: int, lr: float = 1e-3) -> list[Stage]:
-    """AdamW, warm-up, cosine to 2 % of the peak; gradient clipping at 1, as in the paper's table 3."""
-    schedule = Schedule(warmup=min(50, max(1, steps // 4)), kind="cosine", floor=0.02)
-    optimiser = Optimiser(lr=lr, betas=(0.9, 0.999), weight_decay=0.05)
-    source = pictures.source(batch, examples=examples)
-    return [Stage("classify", steps, source, optimisers=(optimiser,), schedule=schedule)]
+def recipe(pictures: Singles, examples: int, budget: Budget) -> list[Stage]:
+    """One stage on `examples` pictures; gradients are clipped at 1, as in the paper's table 3."""
+    source = pictures.source(budget.batch, examples=examples)
+    return [stage("classify", budget.steps, source, adamw(budget.lr, betas=(0.9, 0.999), eps=1e-8))]
 
 
 def train(
@@ -138,7 +132,7 @@ def train(
     """One network from scratch on `examples` pictures. The seed sets the weights and the pictures."""
     torch.manual_seed(seed)
     model = network(name, budget.size, budget.nouns)
-    stages = recipe(budget.view("train", seed), examples, budget.steps, budget.batch)
+    stages = recipe(budget.view("train", seed), examples, budget)
     history = fit(ViTTask(model), stages, seed=seed, progress=progress, on_step=on_step)
     return model.eval(), history
 
@@ -154,17 +148,7 @@ def shuffle_patches(
     return rearrange(squares, "b (y x) c p q -> b c (y p) (x q)", y=side)
 
 
-@torch.inference_mode()
-def features(
-    model: nn.Module, image: UInt8[Tensor, "b c size size"], chunk: int = 250
-) -> tuple[Float[Tensor, "b width"], Float[Tensor, "b classes"]]:
-    """Features and logits, on the CPU."""
-    device = next(model.parameters()).device
-    outputs = [model(normalise(part.to(device))) for part in image.split(chunk)]
-    return torch.cat([out.features.cpu() for out in outputs]), torch.cat([out.logits.cpu() for out in outputs])
-
-
-def evaluate(model: nn.Module, budget: Budget, seed: int = 0) -> Metrics:
+def evaluate(model: nn.Module, budget: Budget, seed: int = 0) -> dict[str, float]:
     """Accuracies on pictures that no training set holds, and on the same with their patches shuffled."""
     model.eval()
     batch = budget.view("val", seed).batch(range(budget.measured))
@@ -179,10 +163,7 @@ def evaluate(model: nn.Module, budget: Budget, seed: int = 0) -> Metrics:
 
 
 def few_shot(model: nn.Module, budget: Budget, seed: int = 0, shots: int = 5) -> float:
-    """Top-1 on nouns never trained on, by a linear readout of frozen features from `shots` pictures of each.
-
-    The paper's cheap evaluation (section 4.1): least squares with a ridge onto targets of -1 and 1, in closed form.
-    """
+    """Top-1 on nouns never trained on, by a linear readout of frozen features from `shots` pictures of each."""
     nouns = torch.tensor(load_emoji().novel)
     count, split = len(nouns) * (shots + budget.queries), len(nouns) * shots
     label = torch.arange(count) % len(nouns)
@@ -190,32 +171,18 @@ def few_shot(model: nn.Module, budget: Budget, seed: int = 0, shots: int = 5) ->
     return accuracy(ridge(found[:split], label[:split], found[split:]), label[split:])
 
 
-def ridge(
-    support: Float[Tensor, "n width"], labels: Int[Tensor, "n"], queries: Float[Tensor, "m width"], weight: float = 10.0
-) -> Int[Tensor, "m"]:
-    """Classes of `queries` by ridge regression from standardised features to one-hot targets of -1 and 1."""
-    mean, scale = support.mean(0), support.std(0).clamp_min(1e-6)
-    x, q = (torch.cat([(part - mean) / scale, torch.ones(len(part), 1)], 1).double() for part in (support, queries))
-    targets = 2.0 * nn.functional.one_hot(labels).double() - 1
-    penalty = weight * torch.eye(x.shape[1], dtype=torch.float64)
-    penalty[-1, -1] = 0  # the constant is free
-    return (q @ torch.linalg.solve(x.T @ x + penalty, x.T @ targets)).argmax(1)
-
-
-def run_arm(arm: str, seed: int, preset: str, progress: Report | None = None) -> Metrics:
+def run_arm(arm: str, seed: int, preset: str, progress: Report | None = None) -> dict[str, float]:
     """One job of the claims' queue: the arm's networks on its training set. "ViT" is the arm's variant of it."""
-    if arm not in ARMS:
-        raise ValueError(f"week 2 has no arm {arm!r}; choose from {', '.join(ARMS)}")
-    spent, names = BUDGETS[preset], ARMS[arm].networks
-    found: Metrics = {}
+    budget, names = BUDGETS[preset], ARMS[arm].networks
+    found: dict[str, float] = {}
     for turn, name in enumerate(names):
 
         def report(done: int, total: int, turn: int = turn) -> None:  # several trainings of one job as one count
             if progress is not None:
                 progress(done + turn * total, len(names) * total)
 
-        model, _ = train(name, spent.pictures[ARMS[arm].data], seed, spent, on_step=report)
-        measured = evaluate(model, spent, seed)
+        model, _ = train(name, budget.pictures[ARMS[arm].data], seed, budget, on_step=report)
+        measured = evaluate(model, budget, seed)
         key = "CNN" if name == "CNN" else "ViT"
         found |= {key: measured["top-1"], f"{key}, patches shuffled": measured["patches shuffled"]}
     return found | ({"gap": found["CNN"] - found["ViT"]} if "CNN" in found else {})
@@ -223,46 +190,38 @@ def run_arm(arm: str, seed: int, preset: str, progress: Report | None = None) ->
 
 def settings(arm: str, preset: str) -> dict[str, object]:
     """What an arm spends, kept with its result: a result of other settings is not this arm's."""
-    return {**asdict(BUDGETS[preset]), **asdict(ARMS[arm])}
+    return asdict(ARMS[arm]) | asdict(BUDGETS[preset])
 
 
 def canary() -> list[float]:
-    """Losses of 10 seeded updates of each network: equal losses mean that the code still does the same."""
-    losses: list[float] = []
-    spent = replace(BUDGETS["smoke"], steps=10)
-    for name in ("ViT", "CNN"):
-        torch.manual_seed(0)
-        stages = recipe(spent.view("train", 0), 256, spent.steps, spent.batch)
-        losses += fit(ViTTask(network(name)), stages, seed=0, progress=None, device="cpu").loss
-    return losses
+    """Measurements of a smoke run: equal numbers mean that the code still does the same."""
+    return list(run_arm("little data", 0, "smoke").values())
 
 
-def _vit(metrics: Mapping[str, float]) -> float:
-    return metrics["ViT"]
-
-
-def _loss_by_shuffling(metrics: Mapping[str, float]) -> float:
+def lost(metrics: Mapping[str, float]) -> float:
+    """Top-1 that shuffling the patches takes from a ViT."""
     return metrics["ViT"] - metrics["ViT, patches shuffled"]
 
 
 CLAIMS = (
-    Claim(
-        id="data",
+    direction(
+        "data",
+        "The lead of a small CNN over a ViT of equal size shrinks as data grows: with equal updates it is larger on "
+        "the smallest training set than on the largest.",
+        "gap",
+        itemgetter("gap"),
         kind="headline",
-        statement="The lead of a small CNN over a ViT of equal size shrinks as data grows: with equal updates it is "
-        "larger on the smallest training set than on the largest.",
-        metric="gap",
-        arms=("little data", "more data", "much data"),
-        difference=lambda arms: arms["little data"]["gap"] - arms["much data"]["gap"],
+        better="little data",
+        also=("more data",),
+        worse="much data",
     ),
-    Claim(
-        id="positions",
-        kind="direction",
-        statement="Position embeddings help: without them a ViT's top-1 accuracy on much data is lower.",
-        metric="top-1 of the ViT",
-        arms=("much data", "much data, no positions"),
-        difference=lambda arms: _vit(arms["much data"]) - _vit(arms["much data, no positions"]),
-        value=_vit,
+    direction(
+        "positions",
+        "Position embeddings help: without them a ViT's top-1 accuracy on much data is lower.",
+        "top-1 of the ViT",
+        itemgetter("ViT"),
+        better="much data",
+        worse="much data, no positions",
     ),
     Claim(
         id="shuffling",
@@ -271,20 +230,17 @@ CLAIMS = (
         "without position embeddings, which is nothing.",
         metric="top-1 lost by shuffling patches",
         arms=("much data", "much data, no positions"),
-        difference=lambda arms: (
-            _loss_by_shuffling(arms["much data"]) - abs(_loss_by_shuffling(arms["much data, no positions"]))
-        ),
+        difference=lambda arms: lost(arms["much data"]) - abs(lost(arms["much data, no positions"])),
         margin=0.05,
-        value=_loss_by_shuffling,
+        value=lost,
     ),
-    Claim(
-        id="pooling",
-        kind="direction",
-        statement="At the same learning rate the class token beats mean pooling over the patches (the paper's "
-        "figure 9, where mean pooling catches up once it has a learning rate of its own).",
-        metric="top-1 of the ViT",
-        arms=("much data", "much data, mean pooling"),
-        difference=lambda arms: _vit(arms["much data"]) - _vit(arms["much data, mean pooling"]),
-        value=_vit,
+    direction(
+        "pooling",
+        "At the same learning rate the class token beats mean pooling over the patches (the paper's figure 9, where "
+        "mean pooling catches up once it has a learning rate of its own).",
+        "top-1 of the ViT",
+        itemgetter("ViT"),
+        better="much data",
+        worse="much data, mean pooling",
     ),
 )
