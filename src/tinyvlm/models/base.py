@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from tinyvlm import __version__
 from tinyvlm.config import Config
@@ -174,7 +175,7 @@ class PaperModel(nn.Module):
 
         hook = register_module_parameter_registration_hook(count)
         try:
-            with torch.device("meta"):
+            with torch.device("meta"), _Unfilled():
                 return cls(cls.Config.from_dict(values))
         except Exception as error:  # what an impossible size raises depends on the layer
             raise ValueError(
@@ -210,6 +211,19 @@ class PaperModel(nn.Module):
             f'model = {type(self).__name__}.from_pretrained("this repository")\n```\n\n'
             f"Configuration:\n\n```json\n{json.dumps(self.config.to_dict(), indent=2)}\n```\n"
         )
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out random starting values: on the meta device they are none, and drawing them imports PyTorch's compiler,
+    which takes seconds."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in ("normal_", "uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def _line(error: Exception) -> str:
