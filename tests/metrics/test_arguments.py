@@ -80,6 +80,9 @@ WRONG_NUMBERS = {
     "no caption": (lambda: bleu([None], [["a dog"]]), r"bleu takes hypotheses\[0\] as a string and got None"),
     "no reference": (lambda: bleu(["a dog"], [["a dog", 3]]), r"takes references\[0\]\[1\] as a string and got 3"),
     "no answer": (lambda: vqa_score(None, ["yes", "no"]), "vqa_score takes answer as a string and got None"),
+    "captions by picture": (lambda: bleu({"a": "a dog"}, [["a dog"]]), "takes hypotheses as a list of texts"),
+    "captions as bytes": (lambda: bleu([b"a dog"], [["a dog"]]), r"takes hypotheses\[0\] as a string"),
+    "a set of references": (lambda: bleu(["a dog"], [{"a dog"}]), r"takes references\[0\] as a list of texts"),
     "words": (lambda: accuracy(["cat"], ["cat"]), "a list that is no array of numbers"),
 }  # fmt: skip
 
@@ -128,6 +131,14 @@ def test_lists_and_arrays_are_taken_as_they_are_written() -> None:
     assert roc_auc(np.array([0.1, 0.9])[::-1], [1, 0]) == 1.0  # an array that runs backwards
     assert box_iou([[0, 0, 2, 1]], np.array([[0, 0, 1, 1]])).tolist() == [[0.5]]
     assert mean_average_precision([[0.9], [0.1]], [[1], [0]]) == 1.0
+
+
+def test_texts_may_stand_in_any_row() -> None:
+    said, meant = ["a dog runs in", "a cat"], [["a dog runs by"], ["a cat", "the cat"]]
+    expected = bleu(said, meant)
+    assert bleu(np.array(said), meant) == expected
+    assert bleu(dict(enumerate(said)).values(), tuple(meant)) == expected
+    assert vqa_score("yes", np.array(["yes"] * 10)) == 1.0
 
 
 def test_nothing_is_no_boxes_and_no_examples() -> None:

@@ -112,7 +112,7 @@ def test_a_tensor_that_lies_in_two_parts_counts_where_the_index_says(tmp_path):
 
 
 @pytest.mark.parametrize("part", [
-    "../x.safetensors", "/tmp/x.safetensors", "sub/x.safetensors", "..\\x.safetensors", "C:x.safetensors", "..", "",
+    "../x.safetensors", "/x.safetensors", "sub/x.safetensors", "..\\x.safetensors", "C:x.safetensors", "..", "",
     "x.bin", "config.json", ".safetensors/../../x.safetensors", "x\0.safetensors",
 ])  # fmt: skip
 def test_names_of_parts_stay_inside_the_folder(part, tmp_path):

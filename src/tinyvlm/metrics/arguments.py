@@ -7,7 +7,7 @@ microsecond an argument. Lists, numpy arrays and tensors are taken alike; texts 
 
 import inspect
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from functools import wraps
 from typing import Any, NoReturn, TypeVar, get_args
 
@@ -133,13 +133,17 @@ class _Texts:
         self.where, self.name, self.depth = where, name, depth
 
     def __call__(self, value: Any, sizes: Sizes) -> Any:
+        if self.depth and isinstance(value, np.ndarray):
+            value = value.tolist()
+        elif self.depth and isinstance(value, Collection) and not isinstance(value, Sequence | Mapping | Set):
+            value = list(value)
         self._look(value, self.depth, self.name)
         return value
 
     def _look(self, value: Any, depth: int, name: str) -> None:
         if isinstance(value, str):
             return
-        if depth == 0 or not isinstance(value, Sequence):
+        if depth == 0 or not isinstance(value, Sequence | np.ndarray):
             wanted = "a string" if depth == 0 else "a list of texts"
             raise ValueError(f"{self.where} takes {name} as {wanted} and got {value!r}: write silence as ''.")
         for place, item in enumerate(value):
