@@ -4,6 +4,7 @@ import math
 import os
 import signal
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -128,7 +129,26 @@ def test_live_progress_outside_a_notebook_is_text(capsys):
     assert "step 3/3" in capsys.readouterr().out
 
 
-def test_live_progress_in_a_notebook_draws_one_picture_in_place(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("shell", "receipt", "live"),
+    [
+        (None, "", False),
+        (SimpleNamespace(config={}), "", False),
+        (SimpleNamespace(config={"IPKernelApp": {}}), "", True),
+        (SimpleNamespace(config={"IPKernelApp": {}}), "receipt.json", False),
+    ],
+    ids=["no IPython shell", "a terminal", "a notebook", "a run for the page"],
+)
+def test_a_curve_is_drawn_only_where_somebody_watches(shell, receipt, live, monkeypatch):
+    ipython = pytest.importorskip("IPython", reason="the live curve is for notebooks, which have IPython")
+    from tinyvlm.training import progress
+
+    monkeypatch.setattr(ipython, "get_ipython", lambda: shell)
+    monkeypatch.setenv("TINYVLM_RECEIPT", receipt)
+    assert progress._in_live_notebook() is live
+
+
+def test_live_progress_in_a_notebook_draws_one_picture_in_place_above_the_lines(monkeypatch, capsys):
     display = pytest.importorskip("IPython.display", reason="the live curve is for notebooks, which have IPython")
     from tinyvlm.training import progress
 
@@ -138,12 +158,13 @@ def test_live_progress_in_a_notebook_draws_one_picture_in_place(monkeypatch, cap
         def update(self, picture):
             shown.append(picture)
 
-    monkeypatch.setattr(progress, "_in_notebook", lambda: True)
+    monkeypatch.setattr(progress, "_in_live_notebook", lambda: True)
     monkeypatch.setattr(display, "display", lambda picture, display_id: shown.append(picture) or Handle())
     fit(Toy(), Stage("s", 30, source()), device="cpu", progress="live")
-    assert len(shown) >= 2 and all(picture.data.startswith(b"\x89PNG") for picture in shown)
+    assert 2 <= len(shown) < 10 and all(picture.data.startswith(b"\x89PNG") for picture in shown)
     assert shown[-1].alt == "Losses over 30 training steps"
-    assert "30 steps" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("s  step  1/30") and "30 steps" in lines[-1] and len(lines) > 10
 
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])

@@ -1,6 +1,6 @@
-"""Figures of the chapters. Each function returns a Figure that carries its own alt text; none touches pyplot.
+"""Figures and tables of the chapters. A figure is a Figure that carries its own alt text; none touches pyplot.
 
-A Figure that is the last value of a notebook cell displays itself, as a small picture with that alt text.
+The last value of a notebook cell displays itself: a Figure as a small picture with its alt text, a Table as text.
 """
 
 from tinyvlm.viz.boxes import boxes_on_image
@@ -8,6 +8,7 @@ from tinyvlm.viz.charts import contrasts_chart, per_seed_plot, similarity_heatma
 from tinyvlm.viz.figure import Figure, describe, show, style
 from tinyvlm.viz.images import attention_overlay, image_grid, ranks_strip
 from tinyvlm.viz.patches import attention_distances, position_similarity
+from tinyvlm.viz.tables import table
 
 __all__ = [
     "Figure",
@@ -23,5 +24,6 @@ __all__ = [
     "show",
     "similarity_heatmap",
     "style",
+    "table",
     "training_curves",
 ]
