@@ -16,8 +16,11 @@ from coursekit.schema import Course, Week
 
 app = typer.Typer(
     help="Run the course: chapters, claims, checks and the site. Start with `course list`.",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-)  # fmt: skip
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
@@ -61,9 +64,14 @@ def list_weeks() -> None:
         if week.notebook and found is None:
             chapter += " (missing)"
         table.add_row(
-            str(week.week), week.date.isoformat(), week.short, week.speaker_name or "", str(len(week.public_talks)),
-            chapter, found.label if found else "",
-        )  # fmt: skip
+            str(week.week),
+            week.date.isoformat(),
+            week.short,
+            week.speaker_name or "",
+            str(len(week.public_talks)),
+            chapter,
+            found.label if found else "",
+        )
     wide = Console(width=None if out.is_terminal else 140, highlight=False)
     wide.print(table)
 
