@@ -226,12 +226,15 @@ def serve(
 
 
 @app.command()
-def fork(url: Annotated[str, typer.Argument(metavar="URL", help="https://github.com/OWNER/NAME")]) -> None:
-    """Point badges, set-up cells and links at another repository."""
+def fork(
+    url: Annotated[str, typer.Argument(metavar="URL", help="https://github.com/OWNER/NAME")],
+    branch: Annotated[str | None, typer.Option(help="branch that Colab opens and installs (default: as it is)")] = None,
+) -> None:
+    """Point badges, set-up cells and links at another repository or branch."""
     from coursekit.fork import point_at
 
     root, _ = _course()
-    changed = point_at(root, url)
+    changed = point_at(root, url, branch)
     out.print("Changed: " + ", ".join(changed) if changed else f"Everything already points at {url}.", markup=False)
 
 
