@@ -71,7 +71,7 @@ def problems(root: Path, course: Course) -> list[str]:
 
 
 def setup_lines(course: Course, week: int) -> tuple[str, str]:
-    """The two lines that a set-up cell owes: it installs the core from the course's address, and asks whether it fits."""
+    """The two lines that a set-up cell owes: install the course's core, and ask whether it fits."""
     wanted = ".".join(__version__.split(".")[:2])
     return (
         f'%pip install -q "tinyvlm @ git+{course.repository}.git@{course.branch}"',
