@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from tinyvlm.encoders import BertConfig, BertEmbedding, BertPooler, WordPredictor, bert_blocks, last_norm
 from tinyvlm.interop.bert import bert_from_hf
-from tinyvlm.layers import Mask
+from tinyvlm.layers import Mask, Stack
+from tinyvlm.models.albef import fusion_block
 
 CASES = {
     "three heads, three segments": dict(vocab_size=29, hidden_size=24, num_hidden_layers=2, num_attention_heads=3,
@@ -105,7 +106,7 @@ def test_albefs_halves_are_transformers_with_cross_attention_above(transformers,
             above = int(depth) >= lower
             halves[above][f"{int(depth) - above * lower}.{rest}"] = value
     text = load(bert_blocks(config, lower), halves[0], "")
-    fusion = load(bert_blocks(config, layers - lower, context_width=context_width), halves[1], "")
+    fusion = load(Stack(fusion_block(config, context_width) for _ in range(layers - lower)), halves[1], "")
     x, pictures = torch.randn(3, 7, width), torch.randn(3, 5, context_width)
     mask, additive = Mask(padding=PADDING), torch.zeros(3, 1, 7, 7).masked_fill(~PADDING[:, None, None], -1e9)
     read = text(x, attention={"mask": mask})

@@ -1,13 +1,17 @@
 """The towers and their initial weights."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
 
 from tinyvlm.encoders import TextConfig, TextTransformer, VisionConfig, VisionTransformer, check_images, normalise
-from tinyvlm.encoders.blocks import transformer_block
+from tinyvlm.encoders.bert import BertConfig, BertEmbedding
 from tinyvlm.encoders.init import init_by_width, init_xavier
-from tinyvlm.layers import Attention, FeedForward, Residual, Stack
+from tinyvlm.encoders.text import text_block
+from tinyvlm.encoders.vision import vision_block
+from tinyvlm.layers import Attention, Block, FeedForward, KVCache, Mask, Residual, Stack
 
 VISION = VisionConfig(image_size=12, patch=4, width=16, layers=2, heads=2, hidden=24)
 TEXT = TextConfig(vocabulary=20, context=7, width=16, layers=2, heads=2, hidden=24)
@@ -82,9 +86,9 @@ def test_stochastic_depth_grows_with_depth():
 
 
 def test_dropout_follows_every_dense_layer_but_queries_keys_and_values():
-    block = transformer_block(16, 2, 24, dropout=0.25)
-    assert [block[name].dropout.p for name in ("attention", "mlp")] == [0.25, 0.25]
-    assert block["mlp"].branch.dropout.p == 0.25 and block["attention"].branch.dropout == 0.0
+    for block in (vision_block(VISION.replace(dropout=0.25)), text_block(TEXT.replace(dropout=0.25))):
+        assert [block[name].dropout.p for name in ("attention", "mlp")] == [0.25, 0.25]
+        assert block["mlp"].branch.dropout.p == 0.25 and block["attention"].branch.dropout == 0.0
     for tower, inputs in (
         (VisionTransformer(VISION.replace(dropout=0.25)), torch.randn(1, 3, 12, 12)),
         (TextTransformer(TEXT.replace(dropout=0.25)), torch.zeros(1, 5, dtype=torch.long)),
@@ -111,7 +115,8 @@ def test_initial_tables_have_the_asked_scale_and_nothing_is_nan():
 
 
 def stack(layers: int = 3) -> Stack:
-    return Stack(transformer_block(64, 4, 256) for _ in range(layers))
+    config = VisionConfig(width=64, layers=layers, heads=4, hidden=256)
+    return Stack(vision_block(config, depth) for depth in range(layers))
 
 
 def test_vits_initial_weights():
@@ -141,12 +146,6 @@ def test_clips_initial_weights(layers):
     ):  # fmt: skip
         assert linear.weight.std().item() == pytest.approx(std, rel=0.05)
         assert (linear.bias == 0).all()
-
-
-def test_post_norm_blocks():
-    block = transformer_block(16, 2, 24, placement="post")
-    assert [residual.placement for residual in block.values()] == ["post", "post"]
-    assert all(isinstance(residual, Residual) for residual in block.values())
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -237,3 +236,102 @@ def test_pixels_become_numbers_around_zero():
     mean, std = (0.1, 0.2, 0.5), (0.5, 0.25, 0.2)
     torch.testing.assert_close(normalise(image, mean, std).flatten(), torch.tensor([-0.2, 0.0, 2.5]))
     assert image.flatten().tolist() == [0, 51, 255]
+
+
+def doubled(config: TextConfig) -> TextTransformer:
+    tower = TextTransformer(config).double().eval()
+    for parameter in tower.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return tower
+
+
+def caches(tower: TextTransformer, capacity: int = 7) -> list[dict[str, KVCache]]:
+    return [{"attention": KVCache(capacity)} for _ in tower.blocks]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("seed", range(5))
+def test_cached_decoding_equals_the_full_forward_wherever_the_text_is_cut(seed):
+    tower, generator = doubled(TEXT), torch.Generator().manual_seed(seed)
+    ids = torch.randint(20, (3, 7), generator=generator)
+    cuts = [0, *(torch.rand(6, generator=generator) < 0.5).nonzero().flatten().add(1).tolist(), 7]
+    memory, parts = caches(tower), []
+    for first, last in itertools.pairwise(cuts):
+        start = memory[0]["attention"].start
+        assert start == first
+        parts.append(tower.run(tower.embed(ids[:, first:last], start), Mask(causal=True), memory))
+    torch.testing.assert_close(torch.cat(parts, 1), tower(ids), rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("prefix", [False, True])
+def test_prompts_of_unlike_length_are_decoded_in_one_batch(seed, prefix):
+    """Padded prompts, then one token a step for every row: each row as if it had been alone, without padding."""
+    tower, generator = doubled(TEXT), torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, 5, (4,), generator=generator)
+    seen = (lengths + 1) // 2 if prefix else None
+    rule = Mask(causal=True, prefix=seen)
+    ids, more = torch.randint(20, (4, 7), generator=generator), 3
+    memory = caches(tower)
+    prompt = int(lengths.max())
+    out = [tower.run(tower.embed(ids[:, :prompt]), rule, memory)]
+    for cache in memory:
+        cache["attention"].keep(lengths)
+    for step in range(more):
+        start = memory[0]["attention"].start
+        assert start.tolist() == (lengths + step).tolist()
+        token = ids.gather(1, start[:, None])  # whatever row b reads at its own position
+        out.append(tower.run(tower.embed(token, start), rule, memory))
+    for row, length in enumerate(lengths.tolist()):
+        alone = Mask(causal=True, prefix=None if seen is None else seen[row : row + 1])
+        expected = tower.run(tower.embed(ids[row : row + 1, : length + more]), alone)[0]
+        found = torch.cat([out[0][row, :length], *(step[row] for step in out[1:])])
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_inputs_of_a_run_join_the_mask():
+    tower, bias = doubled(TEXT.replace(causal=False)), torch.randn(1, 2, 5, 5).double()
+    x = tower.embed(torch.randint(20, (2, 5)))
+    found = tower.run(x, Mask(causal=True), attention={"bias": bias})
+    y = x
+    for block in tower.blocks:
+        y = block(y, attention={"bias": bias, "mask": Mask(causal=True)})
+    torch.testing.assert_close(found, tower.norm(y))
+    assert not torch.allclose(found, tower.run(x, Mask(causal=True)))
+
+
+def test_a_tower_is_made_of_the_blocks_it_is_given():
+    """Every second block has a cross-attention, to which the tower hands its context; the last norm is the tower's."""
+
+    def block(depth: int) -> Block:
+        plain = dict(text_block(TEXT))
+        if depth % 2:
+            plain["cross"] = Residual(nn.LayerNorm(16), Attention(16, 2, context_width=5))
+        return Block(**plain)
+
+    tower, context = TextTransformer(TEXT.replace(layers=4), block).eval(), torch.randn(2, 3, 5)
+    assert [list(one) for one in tower.blocks] == 2 * [["attention", "mlp"], ["attention", "mlp", "cross"]]
+    x = y = tower.embed(torch.randint(20, (2, 5)))
+    for depth, one in enumerate(tower.blocks):
+        y = one(y, attention={"mask": Mask()}, **({"cross": {"context": context}} if depth % 2 else {}))
+    torch.testing.assert_close(tower.run(x, Mask(), cross={"context": context}), tower.norm(y))
+    with pytest.raises(ValueError, match="no block has a residual named crosss; its blocks have attention, mlp, cross"):
+        tower.run(x, Mask(), crosss={"context": context})
+    depths: list[int] = []
+    VisionTransformer(VISION, lambda depth: depths.append(depth) or vision_block(VISION))
+    assert depths == [0, 1]
+
+
+def test_words_without_segments_and_from_a_position_on():
+    config = BertConfig(vocabulary=20, context=7, types=0, width=12, layers=1, heads=2, hidden=18, word_std=0.5)
+    embedding, ids = BertEmbedding(config), torch.randint(20, (3, 3))
+    assert embedding.types is None and not any("types" in name for name in embedding.state_dict())
+    start = torch.tensor([0, 4, 2])
+    found = embedding(ids, start)
+    for row, first in enumerate(start.tolist()):
+        places = embedding.positions.weight[first : first + 3]
+        torch.testing.assert_close(found[row], embedding.norm(embedding.words.weight[ids[row]] + places))
+        torch.testing.assert_close(embedding(ids[row : row + 1], first)[0], found[row])
+    with pytest.raises(ValueError, match="8 positions asked, the table holds 7"):
+        embedding(ids, torch.tensor([0, 5, 2]))

@@ -31,18 +31,27 @@ def test_patch_weights_start_at_the_scale_of_their_inputs():
     assert layer.weight.std().item() == pytest.approx((3 * 64) ** -0.5, rel=0.05)
 
 
-def test_positions_are_added_from_the_offset_on():
+def test_positions_are_added_from_the_start_on():
     layer, x = Positions(6, 4, std=0.5), torch.randn(2, 3, 4)
     torch.testing.assert_close(layer(x), x + layer.weight[:3])
-    torch.testing.assert_close(layer(x, offset=3), x + layer.weight[3:])
+    torch.testing.assert_close(layer(x, start=3), x + layer.weight[3:])
     assert torch.isfinite(layer.weight).all()
     assert Positions(200, 50, std=0.3).weight.std().item() == pytest.approx(0.3, rel=0.05)
 
 
-@pytest.mark.parametrize(("tokens", "offset", "asked"), [(7, 0, 7), (3, 4, 7), (1, 6, 7)])
-def test_positions_beyond_the_table_name_both_numbers(tokens, offset, asked):
+def test_every_row_may_start_at_a_position_of_its_own():
+    layer, x, start = Positions(6, 4, std=0.5), torch.randn(3, 2, 4), torch.tensor([4, 0, 1])
+    expected = torch.stack([x[row] + layer.weight[first : first + 2] for row, first in enumerate(start.tolist())])
+    torch.testing.assert_close(layer(x, start), expected)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "start", "asked"),
+    [(7, 0, 7), (3, 4, 7), (1, 6, 7), (3, torch.tensor([4]), 7), (1, torch.tensor([8]), 9)],
+)
+def test_positions_beyond_the_table_name_both_numbers(tokens, start, asked):
     with pytest.raises(ValueError, match=f"{asked} positions asked, the table holds 6"):
-        Positions(6, 4)(torch.zeros(1, tokens, 4), offset)
+        Positions(6, 4)(torch.zeros(1, tokens, 4), start)
 
 
 @pytest.mark.parametrize("extra", [0, 1, 2])

@@ -50,6 +50,25 @@ def test_resolve_is_the_conjunction_of_the_rules(case):
                     assert bool(whole[b, h, i, j]) == expected, (b, h, i, j)
 
 
+@given(cases(), st.integers(0, 10_000))
+def test_rows_of_unlike_length_see_their_own_keys_only(case, seed):
+    """Row b has starts[b] + queries keys; for them the rules are those of that row alone."""
+    batch, heads, queries, keys, mask = case
+    starts = torch.randint(0, keys - queries + 1, (batch,), generator=torch.Generator().manual_seed(seed))
+    whole = mask.resolve(queries, keys, CPU, starts).expand(batch, heads, queries, keys)
+    for b in range(batch):
+        held = int(starts[b]) + queries
+        alone = Mask(
+            mask.causal,
+            None if mask.prefix is None else mask.prefix[b : b + 1],
+            None if mask.padding is None else mask.padding[b : b + 1, :held],
+            None if mask.allow is None else mask.allow.expand(batch, heads, queries, keys)[b : b + 1, ..., :held],
+        ).resolve(queries, held, CPU)
+        expected = torch.ones(1, heads, queries, held, dtype=torch.bool) if alone is None else alone
+        assert torch.equal(whole[b : b + 1, ..., :held], expected.expand(1, heads, queries, held))
+        assert not whole[b, ..., held:].any()
+
+
 def test_only_causal_is_exactly_the_bare_triangle():
     assert Mask(causal=True).only_causal
     assert not Mask().only_causal

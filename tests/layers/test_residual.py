@@ -85,9 +85,13 @@ def test_a_drop_that_is_no_probability_is_refused(drop):
         Residual(*parts(), drop=drop)
 
 
-def test_scale_needs_a_norm_with_a_width():
-    with pytest.raises(ValueError, match="norm with a weight"):
-        Residual(nn.Identity(), nn.Linear(WIDTH, WIDTH), scale=0.1)
+def test_a_number_as_scale_needs_a_norm_with_a_width_and_a_vector_does_not():
+    branch, start, x = nn.Linear(WIDTH, WIDTH), torch.linspace(-1, 1, WIDTH), torch.randn(2, 3, WIDTH)
+    with pytest.raises(ValueError, match="norm with a weight, which says the width; give a vector instead"):
+        Residual(nn.Identity(), branch, scale=0.1)
+    residual = Residual(nn.Identity(), branch, scale=start)
+    torch.testing.assert_close(residual(x), x + start * branch(x))
+    assert residual.scale.requires_grad and residual.scale.data_ptr() != start.data_ptr(), "two blocks share no scale"
 
 
 class Shift(nn.Module):
@@ -146,3 +150,34 @@ def test_every_block_of_a_stack_has_its_own_caches():
     torch.testing.assert_close(torch.cat(parts, 1), expected)
     assert [(kept["attention"].length, kept["cross"].length) for kept in caches] == [(4, 6), (4, 6)]
     assert not torch.equal(caches[0]["attention"].keys, caches[1]["attention"].keys)
+
+
+def test_a_block_gets_only_the_inputs_it_has():
+    """Every second block looks at the picture, as in Flamingo; the mask goes to all."""
+    stack, x, context = decoder(4), torch.randn(2, 4, WIDTH).double(), torch.randn(2, 6, 5).double()
+    for depth in (0, 2):
+        del stack[depth]["cross"]
+    y, rule = x, {"mask": Mask(causal=True)}
+    for depth, block in enumerate(stack):
+        y = block(y, attention=rule, **({"cross": {"context": context}} if depth % 2 else {}))
+    torch.testing.assert_close(stack(x, attention=rule, cross={"context": context}), y)
+    with pytest.raises(ValueError, match="Stack: no block has a residual named picture; its blocks have attention,"):
+        stack(x, picture={"context": context})
+    assert Stack()(x, attention=rule) is x
+
+
+def test_inputs_may_differ_from_block_to_block():
+    stack, x, context = decoder(3), torch.randn(2, 4, WIDTH).double(), torch.randn(2, 6, 5).double()
+    biases, y = torch.randn(3, 1, 2, 4, 4).double(), x
+    rules = {"attention": {"mask": Mask(causal=True)}, "cross": {"context": context}}
+    for block, bias in zip(stack, biases, strict=True):
+        y = block(y, attention={**rules["attention"], "bias": bias}, cross=rules["cross"])
+    each = [{"attention": {"bias": bias}} for bias in biases]
+    torch.testing.assert_close(stack(x, each=each, **rules), y)
+    assert not torch.allclose(stack(x, each=each[::-1], **rules), y)
+
+
+@pytest.mark.parametrize("what", ["each", "caches"])
+def test_an_input_for_each_block_is_one_per_block(what):
+    with pytest.raises(ValueError, match=f"Stack: {what} has 2 entries for 3 blocks; give one per block"):
+        decoder(3)(torch.randn(2, 4, WIDTH).double(), **{what: [{}, {}]})

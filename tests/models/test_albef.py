@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from tinyvlm.encoders import BertConfig, VisionConfig
-from tinyvlm.models import ALBEF, ALBEFConfig, ALBEFTask, albef
+from tinyvlm.models import ALBEF, ALBEFConfig, ALBEFTask, albef_task
 from tinyvlm.objectives import uniform_rates
 from tinyvlm.training import Optimiser, Stage, fit
 from tinyvlm.training.stages import build_optimisers, only_trainable
@@ -98,6 +98,7 @@ def test_no_gradient_and_no_optimiser_reaches_the_twin():
     assert all(value.grad is None and not value.requires_grad for value in task.twin.followed())
     named = dict(task.named_parameters())
     assert set(named) == {f"model.{name}" for name, _ in task.model.named_parameters()}
+    assert task.twin.network.device == task.model.device
     stage = Stage("s", 1, lambda *_: batch())
     with only_trainable(task, stage) as parameters:
         groups = build_optimisers(stage, parameters)[0].param_groups
@@ -123,7 +124,7 @@ def test_the_twin_moves_before_it_speaks():
     assert not torch.allclose(stale["image_keys"], given["image_keys"], atol=1e-5)
     moved = {name: value.clone() for name, value in task.twin.network.named_buffers()}
     task(given)
-    task.after_step()
+    task.after_step(given)
     assert all(torch.equal(value, moved[name]) for name, value in task.twin.network.named_buffers())
 
 
@@ -141,7 +142,7 @@ def test_keys_join_the_queues_after_the_loss(queue):
             assert not (candidates[PAIRS:, None] == keys).all(-1).any(), "a pair as its own negative"
             rows[name] += keys
         task(given)
-        task.after_step()
+        task.after_step(given)
         for name, one in (("image", task.image_queue), ("text", task.text_queue)):
             kept = torch.stack(rows[name][-queue:])
             held = (one.features[:, None] == kept).all(-1)
@@ -151,13 +152,14 @@ def test_keys_join_the_queues_after_the_loss(queue):
 def test_after_each_step_soft_targets_weigh_more_and_the_temperature_is_clamped():
     task, seen = task_of(alpha=0.4, ramp=4), []
     for _ in range(7):
-        seen.append(prepared(task)["alpha"].item())
-        task.after_step()
+        given = prepared(task)
+        seen.append(given["alpha"].item())
+        task.after_step(given)
     assert seen == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
     assert network().temperature.item() == pytest.approx(0.07)
     for start, after in ((-1.0, 0.001), (0.2, 0.2), (3.0, 0.5)):
         task.model.temperature.data.fill_(start)
-        task.after_step()
+        task.after_step(given)
         assert task.model.temperature.item() == pytest.approx(after)
 
 
@@ -205,7 +207,7 @@ def test_matching_against_a_loop(monkeypatch, extra, mlm):
     """One positive to two negatives, further ones only where the scene admits them."""
     drawn = [torch.tensor([1, 2, 3, 4, 5, 0]), torch.tensor([2, 0, 4, 5, 1, 3])]
     asked: list[torch.Tensor] = []
-    monkeypatch.setattr(albef, "draw_negatives", lambda near, *_: asked.append(near) or drawn[len(asked) - 1])
+    monkeypatch.setattr(albef_task, "draw_negatives", lambda near, *_: asked.append(near) or drawn[len(asked) - 1])
     task = task_of(mlm=mlm)
     given = prepared(task, with_negatives() if extra else batch())
     image, text, mask = given["image"], given["text"], given["text_mask"]
@@ -228,8 +230,8 @@ def test_matching_against_a_loop(monkeypatch, extra, mlm):
 
 @pytest.mark.parametrize("hard", [False, True])
 def test_negatives_are_of_other_scenes_and_hard_where_asked(monkeypatch, hard):
-    draw, calls = albef.draw_negatives, []
-    monkeypatch.setattr(albef, "draw_negatives", lambda *given: calls.append((given, draw(*given))) or calls[-1][1])
+    draw, calls = albef_task.draw_negatives, []
+    monkeypatch.setattr(albef_task, "draw_negatives", lambda *on: calls.append((on, draw(*on))) or calls[-1][1])
     content, task = torch.tensor([0, 0, 1, 2, 2, 2]), task_of(hard=hard)
     for seed in range(10):
         given = prepared(task, batch(content=content), seed)
@@ -246,22 +248,23 @@ def test_an_objective_can_be_left_out(left_out):
     task = task_of(hard=False, **dict.fromkeys(left_out.split(), False))
     task.load_state_dict({n: v for n, v in whole.state_dict().items() if "queue" not in n or task.itc})
     given, full = prepared(task), prepared(whole)
-    keys = ("image_keys", "text_keys", "image_candidates", "text_candidates", "own")
-    assert [name in given for name in keys] == 5 * [task.itc]
+    keys = ("image_keys", "text_keys", "new_image_keys", "new_text_keys", "image_candidates", "text_candidates", "own")
+    assert [name in given for name in keys] == 7 * [task.itc]
     assert (task.image_queue is None) == (task.text_queue is None) == (not task.itc) and ("masked" in given) == task.mlm
     ours, theirs = task(given), whole({**full, **given})
     assert list(ours) == [name for name in ("ITC", "ITM", "MLM") if name.lower() not in left_out]
     for name, term in ours.items():
         torch.testing.assert_close(term.sum, theirs[name].sum)
-    task.after_step()  # with no queues there is nothing to fill
+    task.after_step(given)  # with no queues there is nothing to fill
 
 
 def test_a_checkpoint_holds_twin_queues_and_updates():
     task, again = task_of(), task_of()
     for step in range(2):
         task.before_step()
-        task(prepared(task, seed=step))
-        task.after_step()
+        given = prepared(task, seed=step)
+        task(given)
+        task.after_step(given)
     again.load_state_dict(task.state_dict())
     assert again.updates == 2 and again.text_queue.place == 12 % 7
     ours, theirs = prepared(task), prepared(again)

@@ -149,7 +149,7 @@ def test_the_first_scale_and_the_clip_after_each_step():
     assert model.log_scale.exp().item() == pytest.approx(2.0)
     for start, after in ((3.5, math.log(20)), (1.5, 1.5), (-4.0, -4.0)):
         model.log_scale.data.fill_(start)
-        task.after_step()
+        task.after_step({})
         assert model.log_scale.item() == pytest.approx(after)
     assert CLIPConfig().largest_scale == 100.0 and CLIPConfig().temperature == 0.07
 
@@ -229,7 +229,7 @@ def test_a_tiny_batch_is_learnt_by_heart(rng, negatives):
         loss = task(examples)["contrastive"].mean
         loss.backward()
         optimiser.step()
-        task.after_step()
+        task.after_step({})
     assert first > 1.5 and loss.item() < 0.1 < math.log(8)
     out = task.model.eval()(examples["image"], examples["text"], examples["text_mask"])
     assert torch.equal(out.logits.argmax(1), torch.arange(8)) and torch.equal(out.logits.argmax(0), torch.arange(8))

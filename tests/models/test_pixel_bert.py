@@ -44,7 +44,7 @@ def pairs(count: int = 4) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def test_shapes_and_the_score():
     model, (image, ids, mask) = network(answers=7).double(), pairs()
     out = model(image, ids, mask)
-    assert out.words.shape == (4, 9, 16) and out.cells.shape == (4, 16, 16)
+    assert out.text_tokens.shape == (4, 9, 16) and out.image_tokens.shape == (4, 16, 16)
     assert out.matching.shape == (4, 2) and out.answers.shape == (4, 7)
     torch.testing.assert_close(out.score.sigmoid(), out.matching.softmax(-1)[:, 1])
     assert network().answer is None and network()(image.float(), ids, mask).answers is None
@@ -67,7 +67,7 @@ def test_cells_are_the_projected_grid_row_by_row(max_pool):
 def test_the_pair_is_read_off_the_pooled_words(how):
     model, (image, ids, mask) = network(pool=how, answers=5).double(), pairs()
     out = model(image, ids, mask)
-    rows = [out.words[i, 0] if how == "first" else out.words[i, : mask[i].sum()].mean(0) for i in range(4)]
+    rows = [out.text_tokens[i, 0] if how == "first" else out.text_tokens[i, : mask[i].sum()].mean(0) for i in range(4)]
     pooled = torch.tanh(model.pooler.dense(torch.stack(rows)))
     torch.testing.assert_close(out.matching, model.match(pooled))
     torch.testing.assert_close(out.answers, model.answer(pooled))
@@ -79,12 +79,12 @@ def test_padding_and_neighbours_in_the_batch_change_nothing(how):
     out, real = model(image, ids, mask), mask.sum(1)
     other = model(image, torch.where(mask, ids, 17), mask)
     torch.testing.assert_close(other.matching, out.matching)
-    torch.testing.assert_close(other.cells, out.cells)
-    torch.testing.assert_close(other.words[mask], out.words[mask])
+    torch.testing.assert_close(other.image_tokens, out.image_tokens)
+    torch.testing.assert_close(other.text_tokens[mask], out.text_tokens[mask])
     for i in range(4):
         alone = model(image[i : i + 1], ids[i : i + 1, : real[i]], mask[i : i + 1, : real[i]])
         torch.testing.assert_close(alone.matching[0], out.matching[i])
-        torch.testing.assert_close(alone.words[0], out.words[i, : real[i]])
+        torch.testing.assert_close(alone.text_tokens[0], out.text_tokens[i, : real[i]])
 
 
 def test_every_word_and_every_cell_influences_the_score():
@@ -109,7 +109,7 @@ def test_the_picture_counts_and_only_through_its_cells():
     assert ((one.score - other.score).abs() > 1e-6).all()
     assert ((one.answers - other.answers).abs().amax(1) > 1e-6).all()
     blind = model.fuse(cells[:, :0], ids, mask)
-    assert blind.cells.shape == (4, 0, 16)
+    assert blind.image_tokens.shape == (4, 0, 16)
     assert torch.equal(blind.matching, model.fuse(swapped[:, :0], ids, mask).matching)
     assert not torch.allclose(blind.score, one.score, atol=1e-3)
 
@@ -150,7 +150,7 @@ def test_one_pass_equals_a_pass_for_each_pair_and_objective(rng, cells):
     for i in range(8):
         out = model.fuse(seen[i : i + 1], given["masked"][i : i + 1], given["text_mask"][i : i + 1])
         for place in given["chosen"][i].nonzero().flatten().tolist():
-            logits = model.word(out.words[:, place], model.embedding.words)
+            logits = model.word(out.text_tokens[:, place], model.embedding.words)
             masked += F.cross_entropy(logits, given["text"][i, place : place + 1])
         j = given["owner"][i]
         out = model.fuse(seen[i : i + 1], given["text"][j : j + 1], given["text_mask"][j : j + 1])

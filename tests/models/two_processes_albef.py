@@ -12,7 +12,17 @@ from torch import Tensor
 
 from tinyvlm.encoders import BertConfig, VisionConfig
 from tinyvlm.encoders.resnet import ResNetConfig
-from tinyvlm.models import ALBEF, ALBEFConfig, ALBEFTask, PixelBERT, PixelBERTConfig, PixelBERTTask, albef, pixel_bert
+from tinyvlm.models import (
+    ALBEF,
+    ALBEFConfig,
+    ALBEFTask,
+    PixelBERT,
+    PixelBERTConfig,
+    PixelBERTTask,
+    albef_task,
+    pixel_bert,
+)
+from tinyvlm.models import task as every_task
 from tinyvlm.models.task import Batch, Task
 from tinyvlm.objectives import Gather, alone, gather_with_gradient, uniform_rates
 
@@ -53,13 +63,14 @@ def steps(task: Task, batch: Batch, count: int = STEPS) -> dict[str, Tensor]:
     Nothing is optimised: between the steps only twins and queues move. Draws are those of `batch`.
     """
     negatives = itertools.cycle(WRONG)
-    draws = {
-        "mask_tokens": lambda *_: (batch["masked"], batch["chosen"]),
-        "normalise": lambda image: image.double() / 127.5 - 1,
-    }
+    draws = {"mask_tokens": lambda *_: (batch["masked"], batch["chosen"])}
     of_albef = {**draws, "draw_negatives": lambda similarity, *_: next(negatives)[: len(similarity)]}
     found: dict[str, Tensor] = {}
-    with mock.patch.multiple(albef, **of_albef), mock.patch.multiple(pixel_bert, **draws):
+    with (
+        mock.patch.multiple(albef_task, **of_albef),
+        mock.patch.multiple(pixel_bert, **draws),
+        mock.patch.object(every_task, "normalise", lambda image: image.double() / 127.5 - 1),
+    ):
         for step in range(count):
             task.before_step()
             with torch.no_grad():
@@ -73,7 +84,7 @@ def steps(task: Task, batch: Batch, count: int = STEPS) -> dict[str, Tensor]:
                 gradients = torch.autograd.grad(loss, weights, retain_graph=True, materialize_grads=True)
                 found[f"{step} {name} loss"] = loss.detach()
                 found |= {f"{step} {name} {weight}": g for weight, g in zip(names, gradients, strict=True)}
-            task.after_step()
+            task.after_step(drawn)
     return found
 
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinyvlm.encoders.blocks import transformer_block
-from tinyvlm.objectives import FeatureQueue, MomentumTwin
+from tinyvlm.encoders.vision import VisionConfig, vision_block
+from tinyvlm.objectives import FeatureQueue, Frozen, MomentumTwin
 
 
 def contents(queue: FeatureQueue) -> list[list[float]]:
@@ -120,7 +120,7 @@ def test_at_the_ends_the_twin_is_the_student_or_what_it_was(momentum):
 def test_a_new_twin_says_what_the_student_says():
     for student, x in (
         (Net(), torch.randn(5, 4)),
-        (transformer_block(12, 2, 18, bias=False), torch.randn(2, 3, 12)),
+        (vision_block(VisionConfig(width=12, heads=2, hidden=18, qkv_bias=False)), torch.randn(2, 3, 12)),
     ):
         move(student)
         twin = MomentumTwin(student.eval())
@@ -229,3 +229,52 @@ def test_both_can_be_moved_to_another_dtype():
 def test_a_momentum_is_a_share(momentum):
     with pytest.raises(ValueError, match=r"momentum is .*; it is a share from 0 \(the student\) to 1 \(frozen\)"):
         MomentumTwin(Net(), momentum)
+
+
+class Learner(nn.Module):
+    """A student beside a frozen network, as BEiT beside its tokenizer."""
+
+    def __init__(self, saved: bool = True) -> None:
+        super().__init__()
+        self.body = nn.Linear(4, 4)
+        self.tokenizer = Frozen(Net(), saved)
+
+
+def test_a_frozen_network_answers_and_does_not_learn():
+    student, net = Learner(), Net().eval()
+    student.tokenizer = Frozen(copy.deepcopy(net))
+    x = torch.randn(5, 4, requires_grad=True)
+    assert torch.equal(student.tokenizer.network(x), net(x))
+    assert [name for name, _ in student.named_parameters()] == ["body.weight", "body.bias"]
+    student.tokenizer.network(x).sum().backward()
+    assert x.grad.abs().sum() > 0 and all(value.grad is None for value in student.tokenizer.buffers())
+
+
+def test_a_frozen_network_stays_in_evaluation_mode():
+    student, x = Learner().train(), 3 + torch.randn(50, 4)
+    assert student.training and not any(module.training for module in student.tokenizer.network.modules())
+    before = student.tokenizer.network(x)
+    assert torch.equal(student.train().tokenizer.network(x), before)  # BatchNorm counts nothing
+    assert student.tokenizer.network.body[1].num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_frozen_network_is_saved_or_left_to_its_maker(saved):
+    student = Learner(saved)
+    names = set(student.state_dict())
+    inner = {f"tokenizer.network.{name}" for name in Net().state_dict()}
+    assert names == {"body.weight", "body.bias"} | (inner if saved else set())
+    again = Learner(saved)
+    again.load_state_dict(student.state_dict())
+    x = torch.randn(5, 4)
+    assert torch.equal(again.tokenizer.network(x), student.tokenizer.network(x)) == saved
+    student.to(torch.float64)
+    assert {value.dtype for value in student.tokenizer.buffers()} == {torch.float64, torch.int64}
+    student.to("meta")
+    assert all(value.is_meta for value in student.tokenizer.buffers())
+
+
+def test_a_twin_works_in_the_mode_of_its_task():
+    twin = MomentumTwin(Net().train())
+    assert twin.network.body[1].training
+    assert not twin.eval().network.body[1].training and twin.train().network.body[1].training

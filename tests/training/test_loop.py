@@ -65,6 +65,23 @@ def test_the_calls_come_in_the_order_of_the_contract():
     assert int(task.seen) == 2
 
 
+def test_prepare_knows_no_gradient_and_after_step_gets_what_it_made():
+    made, given = [], []
+
+    class Watched(Toy):
+        def prepare(self, batch, rng):
+            made.append(super().prepare(batch, rng) | {"prediction": self.model(batch["x"])})
+            return made[-1]
+
+        def after_step(self, batch):
+            super().after_step(batch)
+            given.append(batch)
+
+    quiet(Watched(), Stage("s", 3, source()))
+    assert len(made) == 3 and all(one is other for one, other in zip(made, given, strict=True))
+    assert not any(batch["prediction"].requires_grad for batch in made)
+
+
 def test_freezing_trains_the_named_parts_only_and_is_undone():
     task = Toy()
     task.model.norm.weight.requires_grad_(False)
@@ -248,8 +265,8 @@ def test_a_keyboard_interrupt_from_a_callback_keeps_the_work(tmp_path):
 
 def test_an_interrupt_within_a_step_saves_nothing_half_done(tmp_path):
     class Slow(Toy):
-        def after_step(self):
-            super().after_step()
+        def after_step(self, batch):
+            super().after_step(batch)
             if int(self.seen) == 5:
                 raise KeyboardInterrupt
 

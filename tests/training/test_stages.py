@@ -36,6 +36,12 @@ def test_linear_and_constant():
         ("model.vision.class_token", (1, 1, 8), False),
         ("model.vision.cls", (1, 1, 8), False),
         ("model.composition.weight", (8, 8), True),
+        ("model.pooler.queries", (4, 8), False),
+        ("model.resampler.latents", (64, 8), False),
+        ("model.mask_token", (1, 1, 8), False),
+        ("model.relative.table", (12, 2), False),
+        ("model.queries.weight", (8, 8), True),
+        ("model.text_tokens.weight", (30, 8), True),
     ],
 )
 def test_decay_is_for_matrices_of_features(name, shape, expected):

@@ -50,7 +50,7 @@ class Toy(Task):
             "regression": Term(0.1 * apart.sum(), torch.tensor(len(apart))),
         }
 
-    def after_step(self) -> None:
+    def after_step(self, batch) -> None:
         self.calls.append("after_step")
         self.seen += 1
 

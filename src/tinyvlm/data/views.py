@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -79,3 +79,29 @@ class View(ABC):
             return self.batch(offset + place, **options)
 
         return source
+
+
+class Mixture:
+    """A batch source made of several: `Mixture(pairs=world.source(64), texts=texts.source(16))`.
+
+    One flat dict holds the batches of all, each key behind the name of its source ("texts/text"); `part` takes them
+    apart again. Each source keeps its own batch size, of which every process gets its share.
+    """
+
+    def __init__(self, **sources: Callable[..., Batch]):
+        if not sources:
+            raise ValueError("Mixture: no source; name at least one, as in Mixture(pairs=world.source(64))")
+        self.sources = sources
+
+    def __call__(self, step: int, rank: int = 0, world: int = 1) -> Batch:
+        batches = {name: source(step, rank, world) for name, source in self.sources.items()}
+        return {f"{name}/{key}": value for name, batch in batches.items() for key, value in batch.items()}
+
+
+def part(batch: Mapping[str, torch.Tensor], name: str) -> Batch:
+    """The batch of the source `name` in a mixture's batch. Raises KeyError, naming the parts there are."""
+    found = {key.removeprefix(f"{name}/"): value for key, value in batch.items() if key.startswith(f"{name}/")}
+    if not found:
+        names = dict.fromkeys(key.partition("/")[0] for key in batch if "/" in key)
+        raise KeyError(f"this batch has no part {name!r}; its parts are: {', '.join(names) or 'none'}")
+    return found

@@ -15,14 +15,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tinyvlm.config import Config
-from tinyvlm.encoders.blocks import transformer_block
-from tinyvlm.layers import Positions, Stack
+from tinyvlm.layers import Attention, Block, FeedForward, Positions, Residual, Stack
+from tinyvlm.layers.positions import Start
 
 
 @dataclass(frozen=True)
 class BertConfig(Config):
-    """BERT-base by default. `types` counts segments; `std` is that of dense weights and the segment table,
-    `word_std` that of word and position tables. `placement="pre"` moves the norms into the branches."""
+    """BERT-base by default. `types` counts segments, 0 for no table of them; `std` is that of dense weights and the
+    segment table, `word_std` that of word and position tables. `placement="pre"` moves the norms into the branches."""
 
     vocabulary: int = 30522
     context: int = 512
@@ -39,41 +39,48 @@ class BertConfig(Config):
 
 
 class BertEmbedding(nn.Module):
-    """LayerNorm(word + place + segment); all words here are of segment 0."""
+    """LayerNorm(word + place + segment); all words here are of segment 0, where there are segments."""
 
     def __init__(self, config: BertConfig):
         super().__init__()
         self.context = config.context
         self.words = nn.Embedding(config.vocabulary, config.width)
         self.positions = Positions(config.context, config.width, config.word_std)
-        self.types = nn.Embedding(config.types, config.width)
+        self.types = nn.Embedding(config.types, config.width) if config.types else None
         self.norm = nn.LayerNorm(config.width, config.eps)
         self.dropout = nn.Dropout(config.dropout)
         nn.init.normal_(self.words.weight, std=config.word_std)
-        nn.init.normal_(self.types.weight, std=config.std)
+        if self.types is not None:
+            nn.init.normal_(self.types.weight, std=config.std)
 
-    def forward(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b n width"]:
+    def forward(self, ids: Int[Tensor, "b n"], start: Start = 0) -> Float[Tensor, "b n width"]:
+        """`start` is the position of the first word, for all rows or for each."""
         if ids.shape[1] > self.context:
             raise ValueError(
                 f"text has {ids.shape[1]} tokens, this model reads at most {self.context}; truncate it first"
             )
-        return self.dropout(self.norm(self.positions(self.words(ids) + self.types.weight[0])))
+        words = self.words(ids)
+        if self.types is not None:
+            words = words + self.types.weight[0]
+        return self.dropout(self.norm(self.positions(words, start)))
 
 
-def bert_blocks(config: BertConfig, layers: int | None = None, context_width: int | None = None) -> Stack:
-    """`layers` of BERT's blocks (all by default); with `context_width` each also attends to tokens of that width."""
-    return Stack(
-        transformer_block(
-            config.width,
-            config.heads,
-            config.hidden,
-            eps=config.eps,
-            placement=config.placement,
-            dropout=config.dropout,
-            context_width=context_width,
-        )
-        for _ in range(config.layers if layers is None else layers)
+def bert_block(config: BertConfig) -> Block:
+    """BERT's layer: attention and feed-forward, dropout behind every dense layer but q, k, v."""
+
+    def residual(branch: nn.Module) -> Residual:
+        norm = nn.LayerNorm(config.width, config.eps)
+        return Residual(norm, branch, placement=config.placement, dropout=config.dropout)
+
+    return Block(
+        attention=residual(Attention(config.width, config.heads)),
+        mlp=residual(FeedForward(config.width, config.hidden, dropout=config.dropout)),
     )
+
+
+def bert_blocks(config: BertConfig, layers: int | None = None) -> Stack:
+    """`layers` of BERT's blocks, all by default."""
+    return Stack(bert_block(config) for _ in range(config.layers if layers is None else layers))
 
 
 def last_norm(config: BertConfig) -> nn.Module:

@@ -4,16 +4,17 @@ ViT, CLIP, ALBEF, CoCa, GIT and PaLI share it; they differ in the class token, t
 and the activation. Heads and poolers belong to the models.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from tinyvlm.config import Config
-from tinyvlm.encoders.blocks import transformer_block
-from tinyvlm.layers import PatchEmbedding, Positions, Stack
+from tinyvlm.layers import Attention, Block, FeedForward, PatchEmbedding, Positions, Residual, Stack
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class VisionConfig(Config):
         """Length of the output: patches, and one more for the class token."""
         return (self.image_size // self.patch) ** 2 + self.class_token
 
+    def drop_at(self, depth: int) -> float:
+        """Stochastic depth of the block at `depth`: it grows linearly, from 0 at the first to `drop` at the last."""
+        return self.drop * depth / max(self.layers - 1, 1)
+
 
 def normalise(image: UInt8[Tensor, "b c h w"], mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.5,)) -> Tensor:
     """Pixels 0..255 as floats around 0: (x / 255 - mean) / std per channel; by default -1..1."""
@@ -82,8 +87,27 @@ def check_images(image: Tensor, size: int, channels: int = 3) -> None:
             raise ValueError(f"image holds values up to {extreme:.4g}; this model takes {wanted}: normalise it first")
 
 
+def vision_block(config: VisionConfig, depth: int = 0) -> Block:
+    """The tower's plain block: pre-norm attention and feed-forward, dropout behind every dense layer but q, k, v."""
+
+    def residual(branch: nn.Module) -> Residual:
+        norm = nn.LayerNorm(config.width, config.eps)
+        return Residual(norm, branch, drop=config.drop_at(depth), dropout=config.dropout)
+
+    bias = config.qkv_bias
+    return Block(
+        attention=residual(Attention(config.width, config.heads, q_bias=bias, k_bias=bias, v_bias=bias)),
+        mlp=residual(FeedForward(config.width, config.hidden, config.activation, dropout=config.dropout)),
+    )
+
+
 class VisionTransformer(nn.Module):
-    def __init__(self, config: VisionConfig):
+    """patches -> embed -> blocks -> norm. `block(depth)` makes the block at a depth, `vision_block` by default.
+
+    A paper that does something in between (hides patches, skips the last norm) calls the parts itself.
+    """
+
+    def __init__(self, config: VisionConfig, block: Callable[[int], Block] | None = None):
         super().__init__()
         self.config, width = config, config.width
         self.patches = PatchEmbedding(config.patch, width, config.channels, bias=config.patch_bias)
@@ -91,27 +115,19 @@ class VisionTransformer(nn.Module):
         self.positions = Positions(config.tokens, width, config.position_std) if config.positions else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
         self.norm_before = nn.LayerNorm(width, config.eps) if config.norm_before else nn.Identity()
-        self.blocks = Stack(
-            transformer_block(
-                width,
-                config.heads,
-                config.hidden,
-                activation=config.activation,
-                eps=config.eps,
-                bias=config.qkv_bias,
-                dropout=config.dropout,
-                # Stochastic depth grows linearly with depth, from 0 to `drop`.
-                drop=config.drop * depth / max(config.layers - 1, 1),
-            )
-            for depth in range(config.layers)
-        )
+        self.blocks = Stack(map(block or partial(vision_block, config), range(config.layers)))
         self.norm = nn.LayerNorm(width, config.eps)
 
-    def forward(self, image: Float[Tensor, "b channels size size"]) -> Float[Tensor, "b n width"]:
-        """Normalised output tokens; the class token, where there is one, is the first."""
-        check_images(image, self.config.image_size, self.config.channels)
-        x = self.patches(image)
+    def embed(self, patches: Float[Tensor, "b n width"]) -> Float[Tensor, "b m width"]:
+        """What goes into the first block: patches behind the class token, where there is one, with their positions."""
         if self.class_token is not None:
-            x = torch.cat([self.class_token.expand(len(x), 1, -1), x], dim=1)
-        x = self.norm_before(self.dropout(self.positions(x)))
-        return self.norm(self.blocks(x))
+            patches = torch.cat([self.class_token.expand(len(patches), 1, -1), patches], dim=1)
+        return self.norm_before(self.dropout(self.positions(patches)))
+
+    def forward(self, image: Float[Tensor, "b channels size size"], **inputs: Any) -> Float[Tensor, "b n width"]:
+        """Normalised output tokens; the class token, where there is one, is the first.
+
+        `inputs` go to the blocks, e.g. `attention={"bias": bias}`; see `Stack`.
+        """
+        check_images(image, self.config.image_size, self.config.channels)
+        return self.norm(self.blocks(self.embed(self.patches(image)), **inputs))

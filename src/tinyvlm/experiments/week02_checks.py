@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from tinyvlm.encoders.blocks import transformer_block
+from tinyvlm.encoders.vision import VisionConfig, vision_block
 from tinyvlm.experiments.exercises import Verdict, check
 from tinyvlm.layers import Stack
 from tinyvlm.models.vit import ViT
@@ -63,7 +63,7 @@ def equivariance_gap(function: Callable[[Encoder, Tensor, Tensor], float]) -> Ve
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randn(2, 6, 16, generator=generator)
     order = torch.randperm(6, generator=generator)
-    blocks = Stack(transformer_block(16, 2, 32) for _ in range(2)).eval()
+    blocks = Stack(vision_block(VisionConfig(width=16, heads=2, hidden=32)) for _ in range(2)).eval()
     table = torch.randn(6, 16, generator=generator)
     encoders: dict[str, tuple[Encoder, bool]] = {
         "Transformer blocks": (blocks, True),

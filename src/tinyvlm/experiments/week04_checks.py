@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from tinyvlm.encoders.blocks import transformer_block
+from tinyvlm.encoders.bert import BertConfig, bert_block
 from tinyvlm.experiments.exercises import Verdict, check
 from tinyvlm.models.pixel_bert import sample_cells
 from tinyvlm.objectives import mask_tokens, uniform_rates
@@ -20,7 +20,7 @@ def layer_cost(function: Callable[[int, int, int], int]) -> Verdict:
     """Exercise 1: against PyTorch's own counter, run over a block on the meta device."""
     for tokens, width, hidden, heads in ((32, 128, 512, 4), (56, 128, 512, 2), (276, 768, 3072, 12), (9, 48, 80, 3)):
         with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-            transformer_block(width, heads, hidden, placement="post").eval()(torch.empty(1, tokens, width))
+            bert_block(BertConfig(width=width, heads=heads, hidden=hidden)).eval()(torch.empty(1, tokens, width))
         found, wanted = function(tokens, width, hidden), counter.get_total_flops() // 2
         assert found is not None, "it returns nothing yet; return a number."
         assert int(found) == wanted, (

@@ -18,7 +18,8 @@ from tinyvlm.experiments.recipes import adamw, stage
 from tinyvlm.experiments.verdicts import Claim, direction, mean, worst
 from tinyvlm.experiments.words import content_rates
 from tinyvlm.experiments.worlds import FEW, world
-from tinyvlm.models.albef import ALBEF, ALBEFTask
+from tinyvlm.models.albef import ALBEF
+from tinyvlm.models.albef_task import ALBEFTask
 from tinyvlm.training import History, Stage, fit
 
 WRONG = Noise(swapped=0.3)

@@ -77,6 +77,7 @@ class Attention(nn.Module):
         width: width of the queries' stream and of the output.
         heads: number of heads.
         context_width: width of the keys' and values' stream when it differs (cross-attention).
+        context_norm: normalises what keys and values are made of (CoCa's poolers, Flamingo's resampler).
         head_width: width of one head; `width / heads` when None.
         q_bias, k_bias, v_bias, out_bias: which projections carry a bias (BEiT and VLMo have none on the keys).
         scale: factor on the logits; `head_width ** -0.5` when None (T5 uses 1).
@@ -89,6 +90,7 @@ class Attention(nn.Module):
         heads: int,
         *,
         context_width: int | None = None,
+        context_norm: nn.Module | None = None,
         head_width: int | None = None,
         q_bias: bool = True,
         k_bias: bool = True,
@@ -104,6 +106,7 @@ class Attention(nn.Module):
             )
         self.heads, self.head_width = heads, head_width or width // heads
         inner, context_width = heads * self.head_width, context_width or width
+        self.context_norm = nn.Identity() if context_norm is None else context_norm
         self.q = nn.Linear(width, inner, bias=q_bias)
         self.k = nn.Linear(context_width, inner, bias=k_bias)
         self.v = nn.Linear(context_width, inner, bias=v_bias)
@@ -122,21 +125,24 @@ class Attention(nn.Module):
         cache: KVCache | None = None,
     ) -> Float[Tensor, "b q width"]:
         """`x` asks, `context` (or `x` itself) answers; `bias` is added to the logits, broadcast to [b, h, q, k]."""
-        q = self._split(self.q(x))
+        q, starts = self._split(self.q(x)), None
         if cache is not None and cache.ready:
             k, v = cache.read()
         else:
-            source = x if context is None else context
+            source = self.context_norm(x if context is None else context)
             k, v = self._split(self.k(source)), self._split(self.v(source))
             if cache is not None:
+                starts = cache.lengths
                 k, v = cache.append(k, v)
-        return self.out(rearrange(self._attend(q, k, v, mask or Mask(), bias), "b h q d -> b q (h d)"))
+        return self.out(rearrange(self._attend(q, k, v, mask or Mask(), bias, starts), "b h q d -> b q (h d)"))
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Tensor | None) -> Tensor:
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Tensor | None, starts: Tensor | None
+    ) -> Tensor:
         queries, keys = q.shape[2], k.shape[2]
         # The kernel's causal path counts from the first key, ours from the last: they agree on square shapes only.
-        triangle = mask.only_causal and queries == keys and bias is None and self.recorder is None
-        allowed = None if triangle else mask.resolve(queries, keys, q.device)
+        triangle = mask.only_causal and queries == keys and starts is None and bias is None and self.recorder is None
+        allowed = None if triangle else mask.resolve(queries, keys, q.device, starts)
         if self.recorder is not None:
             out, weights = reference_attention(q, k, v, allowed, bias, self.scale)
             self.recorder(weights)

@@ -32,13 +32,23 @@ class Mask:
         """Nothing but the triangle: attention can then take the kernel's own causal path, without a mask."""
         return self.causal and self.prefix is None and self.padding is None and self.allow is None
 
-    def resolve(self, queries: int, keys: int, device: torch.device) -> Bool[Tensor, "..."] | None:
-        """The rules as one tensor broadcastable to [batch, heads, queries, keys]; None when all is allowed."""
+    def resolve(
+        self, queries: int, keys: int, device: torch.device, starts: Int[Tensor, " batch"] | None = None
+    ) -> Bool[Tensor, "..."] | None:
+        """The rules as one tensor broadcastable to [batch, heads, queries, keys]; None when all is allowed.
+
+        `starts` is the position of each row's first query where a cache holds rows of unlike length: row b then has
+        `starts[b] + queries` keys, and what the memory holds behind them is nobody's.
+        """
         parts: list[Tensor] = []
+        if starts is not None:
+            parts.append((torch.arange(keys, device=device) < starts[:, None] + queries)[:, None, None, :])
         if self.causal:
             key = torch.arange(keys, device=device)
-            query = torch.arange(keys - queries, keys, device=device)
-            seen = (key[None, :] <= query[:, None])[None, None]
+            first = keys - queries if starts is None else starts[:, None, None]
+            query = first + torch.arange(queries, device=device)[:, None]
+            seen = key <= query  # [queries, keys], or [batch, queries, keys]
+            seen = seen[None, None] if starts is None else seen[:, None]
             if self.prefix is not None:
                 seen = seen | (key < self.prefix[:, None])[:, None, None, :]
             parts.append(seen)

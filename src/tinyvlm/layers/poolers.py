@@ -1,8 +1,11 @@
-"""One vector for a sequence."""
+"""One vector for a sequence, or a few that are learned to ask for it."""
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
+
+from tinyvlm.layers.attention import Attention
+from tinyvlm.layers.masks import Mask
 
 POOLINGS = ("first", "last", "mean")
 
@@ -26,3 +29,22 @@ def pool(tokens: Float[Tensor, "b n w"], how: str, mask: Bool[Tensor, "b n"] | N
         weight = mask.to(tokens.dtype)
         return torch.einsum("bnw,bn->bw", tokens, weight) / weight.sum(1, keepdim=True).clamp_min(1)
     raise ValueError(f"pool: unknown pooling {how!r}; choose from {', '.join(POOLINGS)}")
+
+
+class AttentionPooler(nn.Module):
+    """Learned queries that attend to a sequence: `queries` tokens come out, however many go in (CoCa, section 3.2).
+
+    Queries and sequence are normalised first, as in open_clip. `context_width` is that of the sequence, `width` by
+    default. The queries start as N(0, 1).
+    """
+
+    def __init__(self, queries: int, width: int, heads: int, context_width: int | None = None, eps: float = 1e-5):
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(queries, width))
+        self.norm = nn.LayerNorm(width, eps)
+        norm = nn.LayerNorm(context_width or width, eps)
+        self.attention = Attention(width, heads, context_width=context_width, context_norm=norm)
+
+    def forward(self, tokens: Float[Tensor, "b n v"], mask: Mask | None = None) -> Float[Tensor, "b queries width"]:
+        queries = self.norm(self.queries).expand(len(tokens), -1, -1)
+        return self.attention(queries, tokens, mask=mask)

@@ -1,6 +1,7 @@
 """One file per paper. `task` says how a paper is trained, `base` how it is saved and loaded."""
 
-from tinyvlm.models.albef import ALBEF, ALBEFConfig, ALBEFTask
+from tinyvlm.models.albef import ALBEF, ALBEFConfig
+from tinyvlm.models.albef_task import ALBEFTask
 from tinyvlm.models.clip import CLIP, CLIPConfig, CLIPTask
 from tinyvlm.models.pixel_bert import PixelBERT, PixelBERTConfig, PixelBERTTask
 from tinyvlm.models.task import Task, Term

@@ -9,6 +9,7 @@ import errno
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -72,8 +73,8 @@ class PaperModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
-        return next(self.parameters()).device
+        """Where the parameters are; those of a frozen model are buffers."""
+        return next(chain(self.parameters(), self.buffers())).device
 
     def count(self, trainable: bool | None = None) -> int:
         """Number of parameters: all, or only the (un)trainable ones."""

@@ -25,14 +25,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tinyvlm.config import Config
-from tinyvlm.encoders import TextConfig, TextTransformer, VisionConfig, VisionTransformer, normalise
 from tinyvlm.encoders.init import init_by_width
+from tinyvlm.encoders.text import TextConfig, TextTransformer
+from tinyvlm.encoders.vision import VisionConfig, VisionTransformer
 from tinyvlm.interop.hf import clip_from_hf
 from tinyvlm.interop.open_clip import clip_from_open_clip
-from tinyvlm.layers import pool
+from tinyvlm.layers.attention import Attention
+from tinyvlm.layers.feedforward import FeedForward
+from tinyvlm.layers.poolers import pool
+from tinyvlm.layers.residual import Block, Residual
 from tinyvlm.models.base import Card, PaperModel
 from tinyvlm.models.task import Batch, Task, Term
-from tinyvlm.objectives import Gather, gather_with_gradient, info_nce
+from tinyvlm.objectives.contrastive import Gather, gather_with_gradient, info_nce
 
 
 def _vision(width: int, layers: int, heads: int, patch: int, image_size: int = 224) -> VisionConfig:
@@ -99,6 +103,18 @@ class CLIPOutput:
         return self.scale * self.image @ self.text.T
 
 
+def tower_block(tower: VisionConfig | TextConfig, qkv_bias: bool = True, drop: float = 0.0) -> Block:
+    """The block of both towers, GPT-2's (section 2.4): norms come first, and the activation is QuickGELU."""
+
+    def residual(branch: nn.Module) -> Residual:
+        return Residual(nn.LayerNorm(tower.width, tower.eps), branch, drop=drop, dropout=tower.dropout)
+
+    return Block(
+        attention=residual(Attention(tower.width, tower.heads, q_bias=qkv_bias, k_bias=qkv_bias, v_bias=qkv_bias)),
+        mlp=residual(FeedForward(tower.width, tower.hidden, tower.activation, dropout=tower.dropout)),
+    )
+
+
 class CLIP(PaperModel):
     Config = CLIPConfig
     CARD = Card(
@@ -115,16 +131,19 @@ class CLIP(PaperModel):
 
     def __init__(self, config: CLIPConfig):
         super().__init__(config)
-        self.vision = VisionTransformer(config.vision)
-        self.text = TextTransformer(config.text)
-        self.image_projection = nn.Linear(config.vision.width, config.embedding, bias=False)
-        self.text_projection = nn.Linear(config.text.width, config.embedding, bias=False)
+        vision, text = config.vision, config.text
+        self.vision = VisionTransformer(
+            vision, lambda depth: tower_block(vision, vision.qkv_bias, vision.drop_at(depth))
+        )
+        self.text = TextTransformer(text, lambda _: tower_block(text))
+        self.image_projection = nn.Linear(vision.width, config.embedding, bias=False)
+        self.text_projection = nn.Linear(text.width, config.embedding, bias=False)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / config.temperature)))
         for tower, projection in ((self.vision, self.image_projection), (self.text, self.text_projection)):
             init_by_width(tower.blocks, tower.config.width)
             nn.init.normal_(projection.weight, std=tower.config.width**-0.5)
         if self.vision.class_token is not None:
-            nn.init.normal_(self.vision.class_token, std=config.vision.width**-0.5)
+            nn.init.normal_(self.vision.class_token, std=vision.width**-0.5)
 
     def encode_image(self, image: Float[Tensor, "b c size size"]) -> Float[Tensor, "b d"]:
         """Pictures as unit vectors."""
@@ -179,9 +198,6 @@ class CLIPTask(Task):
             model.log_scale.data.fill_(math.log(1 / temperature))
             model.log_scale.requires_grad_(False)
 
-    def prepare(self, batch: Batch, rng: torch.Generator) -> Batch:
-        return {**batch, "image": normalise(batch["image"])}
-
     def forward(self, batch: Batch) -> dict[str, Term]:
         text, mask, negatives, admitted = batch["text"], batch["text_mask"], None, None
         pairs = len(text)
@@ -196,9 +212,9 @@ class CLIPTask(Task):
         loss = info_nce(
             out.image, out.text[:pairs], out.scale, negatives=negatives, admitted=admitted, gather=self.gather
         )
-        return {"contrastive": Term(loss.sum(), torch.tensor(pairs, device=loss.device))}
+        return {"contrastive": Term.of(loss)}
 
-    def after_step(self) -> None:
+    @torch.no_grad()
+    def after_step(self, batch: Batch) -> None:
         """The scale is clipped after each update: logits are never multiplied by more than 100 (section 2.5)."""
-        with torch.no_grad():
-            self.model.log_scale.clamp_(max=math.log(self.model.config.largest_scale))
+        self.model.log_scale.clamp_(max=math.log(self.model.config.largest_scale))

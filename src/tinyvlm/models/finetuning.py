@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tinyvlm.encoders import normalise
 from tinyvlm.models.pixel_bert import PixelBERT
 from tinyvlm.models.task import Batch, Task, Term, same_scene
 
@@ -34,17 +33,13 @@ class AnswerTask(Task):
         self.model.trunk.eval()
         return self
 
-    def prepare(self, batch: Batch, rng: torch.Generator) -> Batch:
-        return {**batch, "image": normalise(batch["image"])}
-
     def forward(self, batch: Batch) -> dict[str, Term]:
         image, width = batch["image"], self.model.config.bert.width
-        cells = image.new_zeros(len(image), 0, width) if self.blind else self.model.image_tokens(image)
-        logits = self.model.fuse(cells, batch["text"], batch["text_mask"]).answers
+        image_tokens = image.new_zeros(len(image), 0, width) if self.blind else self.model.image_tokens(image)
+        logits = self.model.fuse(image_tokens, batch["text"], batch["text_mask"]).answers
         assert logits is not None
         target = F.one_hot(batch["label"], self.model.config.answers).to(logits)
-        loss = F.binary_cross_entropy_with_logits(logits, target, reduction="sum")
-        return {"answers": Term(loss, torch.tensor(len(target), device=loss.device))}
+        return {"answers": Term.of(F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(1))}
 
 
 class RetrievalTask(Task):
@@ -70,20 +65,20 @@ class RetrievalTask(Task):
         # True captions of the same scene come last, so that they are drawn only from a batch with too little else.
         order = order.masked_fill(same_scene(batch), 2.0).fill_diagonal_(-1.0)
         candidates = order.argsort(1)[:, : 1 + self.negatives]
-        return {**batch, "image": normalise(batch["image"]), "candidates": candidates}
+        return {**super().prepare(batch, rng), "candidates": candidates}
 
-    def _scores(self, cells: Tensor, batch: Batch, candidates: Int[Tensor, "b m"]) -> Float[Tensor, "b m"]:
+    def _scores(self, image_tokens: Tensor, batch: Batch, candidates: Int[Tensor, "b m"]) -> Float[Tensor, "b m"]:
         b, m = candidates.shape
         ids, mask = batch["text"][candidates.flatten()], batch["text_mask"][candidates.flatten()]
-        return self.model.fuse(cells.repeat_interleave(m, 0), ids, mask).score.view(b, m)
+        return self.model.fuse(image_tokens.repeat_interleave(m, 0), ids, mask).score.view(b, m)
 
     def forward(self, batch: Batch) -> dict[str, Term]:
-        cells, candidates = self.model.image_tokens(batch["image"]), batch["candidates"]
+        image_tokens, candidates = self.model.image_tokens(batch["image"]), batch["candidates"]
         with torch.no_grad():  # all 21, to find the hardest: the forward pass alone is a third of the price
-            known = self._scores(cells, batch, candidates)
+            known = self._scores(image_tokens, batch, candidates)
             order = known[:, 1:].argsort(1, descending=True) + 1
         learning = torch.cat([torch.zeros_like(order[:, :1]), order[:, : self.hardest]], 1)
-        fresh = self._scores(cells, batch, candidates.gather(1, learning))
+        fresh = self._scores(image_tokens, batch, candidates.gather(1, learning))
         scores = torch.cat([fresh, known.gather(1, order[:, self.hardest :])], 1)
-        loss = F.cross_entropy(scores, scores.new_zeros(len(scores), dtype=torch.long), reduction="sum")
-        return {"retrieval": Term(loss, torch.tensor(len(scores), device=loss.device))}
+        true = scores.new_zeros(len(scores), dtype=torch.long)
+        return {"retrieval": Term.of(F.cross_entropy(scores, true, reduction="none"))}

@@ -33,13 +33,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tinyvlm.config import Config
-from tinyvlm.encoders import BertConfig, BertEmbedding, BertPooler, WordPredictor, bert_blocks, last_norm, normalise
+from tinyvlm.encoders.bert import BertConfig, BertEmbedding, BertPooler, WordPredictor, last_norm
 from tinyvlm.encoders.init import init_normal
 from tinyvlm.encoders.resnet import ResNet, ResNetConfig
-from tinyvlm.layers import Mask, pool
+from tinyvlm.layers.attention import Attention
+from tinyvlm.layers.feedforward import FeedForward
+from tinyvlm.layers.masks import Mask
+from tinyvlm.layers.poolers import pool
+from tinyvlm.layers.residual import Block, Residual, Stack
 from tinyvlm.models.base import Card, PaperModel
 from tinyvlm.models.task import Batch, Task, Term, same_scene
-from tinyvlm.objectives import mask_tokens, masked_loss, matching_loss, shuffled_half
+from tinyvlm.objectives.masking import mask_tokens, masked_loss
+from tinyvlm.objectives.matching import matching_loss, shuffled_half
 
 
 def _size(image_size: int, stem: int, width: int, layers: int, context: int) -> dict[str, Any]:
@@ -74,11 +79,11 @@ class PixelBERTConfig(Config):
 
 @dataclass
 class PixelBERTOutput:
-    """`words` and `cells` are the stream's two ends; `matching` is read off the pair's vector ([CLS] or the words'
-    mean); `answers` is None without a head."""
+    """The stream's two ends, words and cells; `matching` is read off the pair's vector ([CLS] or the words' mean);
+    `answers` is None without a head."""
 
-    words: Float[Tensor, "b n width"]
-    cells: Float[Tensor, "b k width"]
+    text_tokens: Float[Tensor, "b n width"]
+    image_tokens: Float[Tensor, "b k width"]
     matching: Float[Tensor, "b 2"]
     answers: Float[Tensor, "b answers"] | None
 
@@ -86,6 +91,18 @@ class PixelBERTOutput:
     def score(self) -> Float[Tensor, " b"]:
         """How much rather the pair belongs together than not, as a logit."""
         return self.matching[:, 1] - self.matching[:, 0]
+
+
+def stream_block(bert: BertConfig) -> Block:
+    """BERT's layer as it is: the stream is new, and what goes into it."""
+
+    def residual(branch: nn.Module) -> Residual:
+        return Residual(nn.LayerNorm(bert.width, bert.eps), branch, placement=bert.placement, dropout=bert.dropout)
+
+    return Block(
+        attention=residual(Attention(bert.width, bert.heads)),
+        mlp=residual(FeedForward(bert.width, bert.hidden, dropout=bert.dropout)),
+    )
 
 
 class PixelBERT(PaperModel):
@@ -109,7 +126,7 @@ class PixelBERT(PaperModel):
         self.projection = nn.Linear(config.trunk.width, bert.width)
         self.visual = nn.Parameter(torch.empty(bert.width))
         self.embedding = BertEmbedding(bert)
-        self.blocks = bert_blocks(bert)
+        self.blocks = Stack(stream_block(bert) for _ in range(bert.layers))
         self.norm = last_norm(bert)
         self.pooler = BertPooler(bert.width)
         self.word = WordPredictor(bert)
@@ -129,16 +146,16 @@ class PixelBERT(PaperModel):
         return self.projection(grid.flatten(2).transpose(1, 2)) + self.visual
 
     def fuse(
-        self, cells: Float[Tensor, "b k width"], ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"]
+        self, image_tokens: Float[Tensor, "b k width"], ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"]
     ) -> PixelBERTOutput:
         """The single stream: words (`mask` is True at real ones), then cells, of which there may be none."""
-        x = torch.cat([self.embedding(ids), cells], dim=1)
-        real = torch.cat([mask, mask.new_ones(cells.shape[:2])], dim=1)
+        x = torch.cat([self.embedding(ids), image_tokens], dim=1)
+        real = torch.cat([mask, mask.new_ones(image_tokens.shape[:2])], dim=1)
         x = self.norm(self.blocks(x, attention={"mask": Mask(padding=real)}))
-        words, seen = x.split([ids.shape[1], cells.shape[1]], dim=1)
-        pooled = self.pooler(pool(words, self.config.pool, mask))
+        text_tokens, image_tokens = x.split([ids.shape[1], image_tokens.shape[1]], dim=1)
+        pooled = self.pooler(pool(text_tokens, self.config.pool, mask))
         answers = None if self.answer is None else self.answer(pooled)
-        return PixelBERTOutput(words, seen, self.match(pooled), answers)
+        return PixelBERTOutput(text_tokens, image_tokens, self.match(pooled), answers)
 
     def forward(
         self, image: Float[Tensor, "b c size size"], ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"]
@@ -150,7 +167,7 @@ class PixelBERT(PaperModel):
         hidden: Bool[Tensor, "b n"],
     ) -> Float[Tensor, "m vocabulary"]:  # fmt: skip
         """Logits of the words at the `m` places called `hidden`."""
-        return self.word(self(image, ids, mask).words[hidden], self.embedding.words)
+        return self.word(self(image, ids, mask).text_tokens[hidden], self.embedding.words)
 
 
 def answer_head(width: int, answers: int) -> nn.Module:
@@ -188,7 +205,7 @@ class PixelBERTTask(Task):
         return self
 
     def prepare(self, batch: Batch, rng: torch.Generator) -> Batch:
-        drawn = {**batch, "image": normalise(batch["image"])}
+        drawn = dict(super().prepare(batch, rng))
         if self.cells is not None:
             # One number a cell, for grids of at most 64 x 64.
             drawn["order"] = torch.rand(len(batch["text"]), 4096, generator=rng).to(batch["text"].device)
@@ -200,23 +217,22 @@ class PixelBERTTask(Task):
 
     def forward(self, batch: Batch) -> dict[str, Term]:
         text, mask, pairs = batch["text"], batch["text_mask"], len(batch["text"])
-        cells = self.model.image_tokens(batch["image"])
+        image_tokens = self.model.image_tokens(batch["image"])
         if "order" in batch:
-            cells = sample_cells(cells, batch["order"], self.cells)
+            image_tokens = sample_cells(image_tokens, batch["order"], self.cells)
         ids, real = [], []
         if self.mlm:
             ids, real = [batch["masked"]], [mask]
         if self.itm:
             ids, real = [*ids, text[batch["owner"]]], [*real, mask[batch["owner"]]]
-        out = self.model.fuse(cells.repeat(len(ids), 1, 1), torch.cat(ids), torch.cat(real))
+        out = self.model.fuse(image_tokens.repeat(len(ids), 1, 1), torch.cat(ids), torch.cat(real))
         terms = {}
         if self.mlm:
             chosen = batch["chosen"]
-            logits = self.model.word(out.words[:pairs][chosen], self.model.embedding.words)
-            terms["MLM"] = Term(masked_loss(logits, text[chosen]).sum(), chosen.sum())
+            logits = self.model.word(out.text_tokens[:pairs][chosen], self.model.embedding.words)
+            terms["MLM"] = Term.of(masked_loss(logits, text[chosen]))
         if self.itm:
-            loss = matching_loss(out.matching[-pairs:], batch["matched"])
-            terms["ITM"] = Term(loss.sum(), torch.tensor(pairs, device=loss.device))
+            terms["ITM"] = Term.of(matching_loss(out.matching[-pairs:], batch["matched"]))
         return terms
 
 

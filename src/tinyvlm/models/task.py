@@ -4,17 +4,22 @@ The network's `forward` is deterministic and knows no loss. Everything else that
 the paper's `Task`, in the same file, behind four calls that the trainer makes in this order:
 
     task.before_step()                  # momentum twins move here
-    batch = task.prepare(batch, rng)    # masks, prefix lengths, hard-negative draws, frozen tokenizers; no gradient
+    batch = task.prepare(batch, rng)    # masks, prefix lengths, hard-negative draws, frozen tokenizers
     terms = task(batch)                 # network + losses; the only call that DDP and compile wrap
     (backward, optimiser)
-    task.after_step()                   # queues are filled here
+    task.after_step(batch)              # queues are filled here, from what `prepare` put into the batch
+
+The trainer calls `prepare` without gradient (`torch.no_grad`), whichever class wrote it.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
+
+from tinyvlm.encoders.vision import normalise
 
 Batch = Mapping[str, Tensor]
 
@@ -28,6 +33,13 @@ class Term(NamedTuple):
 
     sum: Tensor
     count: Tensor  # type: ignore[assignment]  # tuple.count is of no use here
+
+    @classmethod
+    def of(cls, losses: Tensor, counted: Bool[Tensor, "..."] | None = None) -> "Term":
+        """Sum and number of `losses`, one per sample, word or pair: of all, or of those `counted`."""
+        if counted is not None:
+            return cls(losses[counted].sum(), counted.sum())
+        return cls(losses.sum(), torch.tensor(losses.numel(), device=losses.device))
 
     @property
     def mean(self) -> Tensor:
@@ -48,10 +60,12 @@ class Task(nn.Module):
 
     model: nn.Module
 
-    @torch.no_grad()
     def prepare(self, batch: Batch, rng: torch.Generator) -> Batch:
-        """Draw what the step needs. `rng` lives on the CPU: the same draws on every device."""
-        return batch
+        """Normalise `image`, where there is one, and keep the rest; a subclass adds what the step needs.
+
+        All draws come from `rng`, which lives on the CPU: the same draws on every device.
+        """
+        return {**batch, "image": normalise(batch["image"])} if "image" in batch else batch
 
     def forward(self, batch: Batch) -> dict[str, Term]:
         """Losses by name, each a `Term`; the name is the equation's name in the paper."""
@@ -60,5 +74,5 @@ class Task(nn.Module):
     def before_step(self) -> None:
         """State that moves before the network runs (momentum twins)."""
 
-    def after_step(self) -> None:
-        """State that moves after the optimiser (feature queues, clipped temperatures)."""
+    def after_step(self, batch: Batch) -> None:
+        """State that moves after the optimiser (feature queues, clipped temperatures). `batch` is the prepared one."""

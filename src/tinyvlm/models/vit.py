@@ -9,18 +9,21 @@ work. The published 307M for L agrees with L/32 (306.5M); L/16 has 304.3M.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from tinyvlm.config import Config
-from tinyvlm.encoders import VisionConfig, VisionTransformer, normalise
 from tinyvlm.encoders.init import init_xavier
+from tinyvlm.encoders.vision import VisionConfig, VisionTransformer
 from tinyvlm.interop.hf import vit_from_hf
-from tinyvlm.layers import pool
+from tinyvlm.layers.attention import Attention
+from tinyvlm.layers.feedforward import FeedForward
+from tinyvlm.layers.poolers import pool
+from tinyvlm.layers.residual import Block, Residual
 from tinyvlm.models.base import Card, PaperModel
 from tinyvlm.models.task import Batch, Task, Term
 
@@ -65,6 +68,19 @@ class ViTOutput:
     logits: Float[Tensor, "b classes"] | None
 
 
+def encoder_block(tower: VisionConfig, depth: int) -> Block:
+    """Equations 2 and 3: z' = MSA(LN(z)) + z, then MLP(LN(z')) + z'."""
+
+    def residual(branch: nn.Module) -> Residual:
+        return Residual(nn.LayerNorm(tower.width, tower.eps), branch, drop=tower.drop_at(depth), dropout=tower.dropout)
+
+    bias = tower.qkv_bias
+    return Block(
+        attention=residual(Attention(tower.width, tower.heads, q_bias=bias, k_bias=bias, v_bias=bias)),
+        mlp=residual(FeedForward(tower.width, tower.hidden, tower.activation, dropout=tower.dropout)),
+    )
+
+
 class ViT(PaperModel):
     Config = ViTConfig
     CARD = Card(
@@ -82,7 +98,7 @@ class ViT(PaperModel):
     def __init__(self, config: ViTConfig):
         super().__init__(config)
         width = config.tower.width
-        self.tower = VisionTransformer(config.tower)
+        self.tower = VisionTransformer(config.tower, partial(encoder_block, config.tower))
         hidden = config.representation
         self.representation = nn.Sequential(nn.Linear(width, hidden), nn.Tanh()) if hidden else nn.Identity()
         self.head = nn.Linear(hidden or width, config.classes) if config.classes else None
@@ -107,10 +123,6 @@ class ViTTask(Task):
             raise ValueError("ViTTask: this ViT has no head (classes=0); build it with the number of classes")
         self.model = model
 
-    def prepare(self, batch: Batch, rng: torch.Generator) -> Batch:
-        return {**batch, "image": normalise(batch["image"])}
-
     def forward(self, batch: Batch) -> dict[str, Term]:
         logits = self.model(batch["image"]).logits
-        loss = F.cross_entropy(logits, batch["label"], reduction="sum")
-        return {"cross_entropy": Term(loss, torch.tensor(len(logits), device=loss.device))}
+        return {"cross_entropy": Term.of(F.cross_entropy(logits, batch["label"], reduction="none"))}

@@ -1,4 +1,8 @@
-"""The two things with memory in contrastive learning with momentum (He et al. 2019, MoCo; Li et al. 2021, ALBEF)."""
+"""Networks beside the one that learns: a frozen one, and a slowly following twin with the queue of its features.
+
+Twin and queue are the two things with memory in contrastive learning with momentum (He et al. 2019, MoCo; Li et al.
+2021, ALBEF).
+"""
 
 import copy
 from collections.abc import Iterable
@@ -37,13 +41,51 @@ class FeatureQueue(nn.Module):
         self.place = (self.place + len(rows)) % size
 
 
+def as_buffers(network: nn.Module, saved: bool = True) -> list[str]:
+    """Turn the network's parameters into buffers, in place; returns their names.
+
+    No optimiser sees them then and no gradient reaches them, and still they follow `.to(device)`, which a network held
+    in a tuple does not. `saved=False` leaves them and the network's own buffers out of checkpoints.
+    """
+    names: list[str] = []
+    for prefix, module in network.named_modules():
+        for name, parameter in list(module._parameters.items()):
+            del module._parameters[name]
+            if parameter is None:
+                module.register_parameter(name, None)
+                continue
+            module.register_buffer(name, parameter.detach().clone())
+            names.append(f"{prefix}.{name}" if prefix else name)
+        if not saved:
+            module._non_persistent_buffers_set.update(module._buffers)
+    return names
+
+
+class Frozen(nn.Module):
+    """A network that only answers, in evaluation mode whatever the task around it does (BEiT's visual tokenizer).
+
+    Its parameters become buffers, see `as_buffers`; `saved=False` suits a network that its maker can load again. The
+    network is taken over, not copied: hand in a copy of one that shall go on learning. Use it as `frozen.network`.
+    """
+
+    def __init__(self, network: nn.Module, saved: bool = True):
+        super().__init__()
+        self.network = network.eval()
+        as_buffers(network, saved)
+
+    def train(self, mode: bool = True) -> "Frozen":
+        super().train(mode)
+        self.network.eval()
+        return self
+
+
 class MomentumTwin(nn.Module):
     """A slowly following copy of a network: twin <- momentum * twin + (1 - momentum) * student.
 
-    The copy's parameters are buffers: no optimiser sees them, no gradient reaches them, checkpoints hold them. Only the
-    student's parameters are followed, not its buffers (BatchNorm's statistics are the twin's own), as in the official
-    codes. Call `update` *before* the twin is used in a step. Use the copy as `twin.network`; it lacks the parts of the
-    student that `leave_out` names (heads that nobody asks).
+    The copy's parameters are buffers (`as_buffers`), and checkpoints hold them. It works in the mode of the task around
+    it, dropout included. Only the student's parameters are followed, not its buffers (BatchNorm's statistics are the
+    twin's own), as in the official codes. Call `update` *before* the twin is used in a step. Use the copy as
+    `twin.network`; it lacks the parts of the student that `leave_out` names (heads that nobody asks).
     """
 
     def __init__(self, student: nn.Module, momentum: float = 0.995, leave_out: Iterable[str] = ()):
@@ -54,16 +96,7 @@ class MomentumTwin(nn.Module):
         self.network = copy.deepcopy(student)
         for part in leave_out:
             delattr(self.network, part)
-        names: list[str] = []
-        for prefix, module in self.network.named_modules():
-            for name, parameter in list(module._parameters.items()):
-                del module._parameters[name]
-                if parameter is None:
-                    module.register_parameter(name, None)
-                    continue
-                module.register_buffer(name, parameter.detach().clone())
-                names.append(f"{prefix}.{name}" if prefix else name)
-        self._names = names
+        self._names = as_buffers(self.network)
         # Not as a submodule: the student belongs to somebody else, and would be saved twice.
         self._student = (student,)
 

@@ -50,6 +50,8 @@ def batches(
 
 
 def size(batch: Batch) -> int:
-    """Samples in a batch: the length of its first tensor."""
-    first = next(iter(batch.values()))
-    return first.shape[0] if first.ndim else 1
+    """Samples in a batch: the length of its first tensor; in a mixture's (`data.views`) those of all parts."""
+    first: dict[str, Tensor] = {}
+    for key, value in batch.items():
+        first.setdefault(key.rpartition("/")[0], value)
+    return sum(value.shape[0] if value.ndim else 1 for value in first.values())

@@ -14,8 +14,12 @@ import torch
 from torch import Tensor, nn
 
 # Weight decay pulls towards zero, which means something for a matrix that multiplies features, and nothing for an
-# offset, a scale, or a vector that stands for one place or one learned query.
-NO_DECAY = re.compile(r"(^|[._])(bias|norm\w*|ln\w*|positions?|positional|pos|cls|class_token|temperature)([._]|$)")
+# offset, a scale, or vectors that stand for one place, one token or one learned query each. The latter are parameters
+# of those names themselves: a layer called `queries` has a `queries.weight`, which decays.
+NO_DECAY = re.compile(
+    r"(^|[._])(bias|norm\w*|ln\w*|positions?|positional|pos|cls|temperature)([._]|$)"
+    r"|(^|[._])(queries|latents?|table|tokens?)$"
+)
 
 OPTIMISERS = ("adamw", "adafactor", "sgd")
 SCHEDULES = ("constant", "cosine", "linear")
@@ -143,7 +147,7 @@ def only_trainable(task: nn.Module, stage: Stage) -> Iterator[dict[str, nn.Param
 
 
 def decays(name: str, parameter: Tensor) -> bool:
-    """Whether weight decay applies: matrices and kernels, but no bias, norm, position embedding or lone token."""
+    """Whether weight decay applies: matrices and kernels, but no bias, norm, position, learned query or token."""
     return parameter.ndim > 1 and not NO_DECAY.search(name)
 
 

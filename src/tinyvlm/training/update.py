@@ -88,7 +88,7 @@ class Update:
             optimiser.step() if self.scaler is None else self.scaler.step(optimiser)
         if self.scaler is not None:
             self.scaler.update()
-        self.task.after_step()
+        self.task.after_step(batch)
         return list(terms), torch.cat([values, norm.detach().float().reshape(1)])
 
     def check(self, step: int, names: Sequence[str], values: Sequence[float], more: str = "") -> None:
