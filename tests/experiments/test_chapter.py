@@ -127,7 +127,7 @@ def test_claims_are_shown_headline_first_and_noted(asked, shown):
     rows = chapter.show_claims(WEEK, notes, preset="cpu")
     assert [row["id"] for row in rows] == ["better", "other", "third"] and notes.claims == rows
     headline, plot, one, none = shown
-    said = "**Headline: held** (3 seeds, loaded; state of the code: verified). The method beats its baseline."
+    said = "**Headline: held** (3 seeds, loaded, of verified code). The method beats its baseline."
     assert headline["text/markdown"].startswith(said + "\n\n| score | mean |")
     assert "| method | 0.800 | 0.700–0.900 | 3 | 0, 1, 2 |" in headline["text/markdown"]
     assert headline["text/plain"].startswith(said) and "|" not in headline["text/plain"]

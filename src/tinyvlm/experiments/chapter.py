@@ -98,7 +98,7 @@ def claim_verdict(row: Row) -> str:
 def claim_text(row: Row, of: str = "") -> str:
     """Kind, verdict, runs and statement of a row of `claim_results`, as Markdown."""
     count = len(row["seeds"])
-    runs = f"{count} seed{'s' * (count > 1)}, loaded; state of the code: {row['state']}" if count else "no stored runs"
+    runs = f"{count} seed{'s' * (count > 1)}, loaded, of {row['state']} code" if count else "no stored runs"
     return f"**{row['kind'].capitalize()}{of}: {claim_verdict(row)}** ({runs}). {row['statement']}"
 
 
