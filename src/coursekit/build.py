@@ -84,9 +84,18 @@ def refuse_changed(root: Path, say: Say = print) -> None:
 
 def _run_jupyter_book(root: Path, stage: Path, say: Say) -> Path:
     command = [
-        sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(root),
-        "--path-output", str(stage), "-W", "-n", "--keep-going", "--all",
-    ]  # fmt: skip
+        sys.executable,
+        "-c",
+        "from jupyter_book.cli.main import main; main()",
+        "build",
+        str(root),
+        "--path-output",
+        str(stage),
+        "-W",
+        "-n",
+        "--keep-going",
+        "--all",
+    ]
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"}
     status, lines = follow(command, root, environment, _Percent(say))
     html = stage / "_build" / "html"
@@ -120,9 +129,15 @@ def follow(
     keep the pipe open for ever.
     """
     process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
-        errors="replace", start_new_session=os.name == "posix",
-    )  # fmt: skip
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=os.name == "posix",
+    )
     lines: list[str] = []
 
     def read() -> None:
@@ -154,10 +169,20 @@ def _finish_files(html: Path, title: str) -> None:
 
 def _index_words(html: Path) -> None:
     command = [
-        sys.executable, "-m", "pagefind", "--site", str(html), "--glob", "{book,notebooks}/**/*.html",
-        "--root-selector", "article.bd-article", "--force-language", "en",
-        "--exclude-selectors", ".headerlink, .talk-note, annotation, script, style",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "pagefind",
+        "--site",
+        str(html),
+        "--glob",
+        "{book,notebooks}/**/*.html",
+        "--root-selector",
+        "article.bd-article",
+        "--force-language",
+        "en",
+        "--exclude-selectors",
+        ".headerlink, .talk-note, annotation, script, style",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0 or not (html / "pagefind" / "pagefind.js").is_file():
         raise BuildError(f"The search index could not be made; nothing was replaced.\n{done.stdout}{done.stderr}")

@@ -51,8 +51,9 @@ def check_chapter(root: Path, course: Course, week: Week, progress: Progress, *,
         yield Check(name, [f"{week.notebook}: {found}" for found in find(notebook.cells)])
     yield Check("the receipt belongs to this notebook and holds", _receipt(root, week))
     if smoke:
-        yield Check(f"every cell runs in the smoke preset within {SMOKE_LIMIT:.0f} s on one core",
-                    _smoke(root, week, progress))  # fmt: skip
+        yield Check(
+            f"every cell runs in the smoke preset within {SMOKE_LIMIT:.0f} s on one core", _smoke(root, week, progress)
+        )
 
 
 def cell_ids(cells: Cells) -> list[str]:
@@ -79,8 +80,11 @@ def title(cells: Cells) -> list[str]:
 
 def executed(cells: Cells) -> list[str]:
     """Every code cell was run, in order, in one run."""
-    counts = [(cell.get("id"), cell.get("execution_count")) for cell in cells
-              if cell.cell_type == "code" and cell.source.strip()]  # fmt: skip
+    counts = [
+        (cell.get("id"), cell.get("execution_count"))
+        for cell in cells
+        if cell.cell_type == "code" and cell.source.strip()
+    ]
     if not any(count for _, count in counts):
         return ["has no stored outputs: run it with `course run`"]
     wrong = [name for place, (name, count) in enumerate(counts, 1) if count != place]
@@ -91,8 +95,11 @@ def stored_errors(cells: Cells) -> list[str]:
     """No output is an error."""
     return [
         f"cell {cell.get('id')!r} stores the error {output.ename}: mend it and run the chapter again"
-        for cell in cells if cell.cell_type == "code" for output in cell.outputs if output.output_type == "error"
-    ]  # fmt: skip
+        for cell in cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if output.output_type == "error"
+    ]
 
 
 def alt_text(cells: Cells) -> list[str]:
@@ -102,8 +109,10 @@ def alt_text(cells: Cells) -> list[str]:
         if cell.cell_type == "code" and any("image/png" in o.get("data", {}) for o in cell.outputs):
             alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
             if len(alt.strip()) < ALT_LENGTH or re.search(r"\.(png|jpe?g|svg|webp)$", alt):
-                found.append(f"cell {cell.get('id')!r} shows a picture without alt text: say in its metadata, under "
-                             "mystnb.image.alt, what a reader sees in it")  # fmt: skip
+                found.append(
+                    f"cell {cell.get('id')!r} shows a picture without alt text: say in its metadata, under "
+                    "mystnb.image.alt, what a reader sees in it"
+                )
         elif cell.cell_type == "markdown" and re.search(r"!\[\s*\]\(", cell.source):
             found.append(f"cell {cell.get('id')!r} has an image without alt text: write ![what it shows](file)")
     return found
@@ -115,8 +124,10 @@ def output_size(cells: Cells) -> list[str]:
     if size <= OUTPUT_LIMIT:
         return []
     largest = max((c for c in cells if c.cell_type == "code"), key=lambda c: len(json.dumps(c.outputs)))
-    return [f"stores {size / 1024:.0f} KiB of outputs, and {OUTPUT_LIMIT / 1024:.0f} KiB are allowed: make the figures "
-            f"of cell {largest.get('id')!r}, the largest, smaller or fewer"]  # fmt: skip
+    return [
+        f"stores {size / 1024:.0f} KiB of outputs, and {OUTPUT_LIMIT / 1024:.0f} KiB are allowed: make the figures "
+        f"of cell {largest.get('id')!r}, the largest, smaller or fewer"
+    ]
 
 
 def machine_paths(cells: Cells) -> list[str]:
@@ -131,8 +142,10 @@ def machine_paths(cells: Cells) -> list[str]:
 
 def exercises(cells: Cells) -> list[str]:
     """Every exercise has a stub, a check and a solution: as many cells of one kind as of the others."""
-    counts = {tag: sum(tag in cell.metadata.get("tags", []) for cell in cells)
-              for tag in ("exercise-stub", "exercise-check", "solution")}  # fmt: skip
+    counts = {
+        tag: sum(tag in cell.metadata.get("tags", []) for cell in cells)
+        for tag in ("exercise-stub", "exercise-check", "solution")
+    }
     if len(set(counts.values())) == 1:
         return []
     said = ", ".join(f"{count} {tag}" for tag, count in counts.items())

@@ -16,8 +16,11 @@ from coursekit.schema import Course, Week
 
 app = typer.Typer(
     help="Run the course: chapters, claims, checks and the site. Start with `course list`.",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-)  # fmt: skip
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
@@ -61,9 +64,14 @@ def list_weeks() -> None:
         if week.notebook and found is None:
             chapter += " (missing)"
         table.add_row(
-            str(week.week), week.date.isoformat(), week.short, week.speaker_name or "", str(len(week.public_talks)),
-            chapter, found.label if found else "",
-        )  # fmt: skip
+            str(week.week),
+            week.date.isoformat(),
+            week.short,
+            week.speaker_name or "",
+            str(len(week.public_talks)),
+            chapter,
+            found.label if found else "",
+        )
     wide = Console(width=None if out.is_terminal else 140, highlight=False)
     wide.print(table)
 
@@ -218,12 +226,15 @@ def serve(
 
 
 @app.command()
-def fork(url: Annotated[str, typer.Argument(metavar="URL", help="https://github.com/OWNER/NAME")]) -> None:
-    """Point badges, set-up cells and links at another repository."""
+def fork(
+    url: Annotated[str, typer.Argument(metavar="URL", help="https://github.com/OWNER/NAME")],
+    branch: Annotated[str | None, typer.Option(help="branch that Colab opens and installs (default: as it is)")] = None,
+) -> None:
+    """Point badges, set-up cells and links at another repository or branch."""
     from coursekit.fork import point_at
 
     root, _ = _course()
-    changed = point_at(root, url)
+    changed = point_at(root, url, branch)
     out.print("Changed: " + ", ".join(changed) if changed else f"Everything already points at {url}.", markup=False)
 
 

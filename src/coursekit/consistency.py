@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from coursekit.schema import Course
+from coursekit.load import NAME, parse_course
+from coursekit.schema import Course, Week
+from tinyvlm import __version__
+
+SETUP = "setup"  # id of the cell that installs the core
 
 
 def toc_pages(root: Path) -> list[str]:
@@ -57,4 +62,33 @@ def problems(root: Path, course: Course) -> list[str]:
     receipts = {path.relative_to(root).as_posix() for path in (root / "notebooks" / "receipts").glob("week*.json")}
     wanted_receipts = {week.receipt for week in course.weeks if week.notebook}
     found += [f"{path}: a receipt of a week without a notebook." for path in sorted(receipts - wanted_receipts)]
+    # A notebook is opened in Colab from the address in the file; the environment's says only where the site is built.
+    address = parse_course((root / NAME).read_text(encoding="utf-8"))
+    for week in course.weeks:
+        if week.notebook in there:
+            found += [f"{week.notebook}: {problem}" for problem in _setup(root / str(week.notebook), address, week)]
     return found
+
+
+def setup_lines(course: Course, week: int) -> tuple[str, str]:
+    """The two lines that a set-up cell owes: install the course's core, and ask whether it fits."""
+    wanted = ".".join(__version__.split(".")[:2])
+    return (
+        f'%pip install -q "tinyvlm @ git+{course.repository}.git@{course.branch}"',
+        f'tinyvlm.require("{wanted}", week={week})',
+    )
+
+
+def _setup(path: Path, course: Course, week: Week) -> list[str]:
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        lines = {
+            line.strip()
+            for cell in cells
+            if cell["cell_type"] == "code" and cell.get("id") == SETUP
+            for line in "".join(cell["source"]).splitlines()
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        return [f"cannot be read as a notebook ({type(error).__name__}): restore it from the last commit."]
+    missing = [line for line in setup_lines(course, week.week) if line not in lines]
+    return [f"the cell {SETUP!r} lacks the line {line}" for line in missing]

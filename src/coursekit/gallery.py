@@ -36,9 +36,19 @@ SIDE = 192  # pixels; models see 48
 RICH = SceneSpec(objects=(2, 4), plates=6, backgrounds=4)
 PAIRS = SceneSpec(objects=(2, 2), plates=4, backgrounds=2)
 LANGUAGE_NAMES = {
-    "en": "English", "ko": "Korean", "ja": "Japanese", "zh": "Chinese", "es": "Spanish", "fr": "French",
-    "de": "German", "ru": "Russian", "ar": "Arabic", "hi": "Hindi", "vi": "Vietnamese", "id": "Indonesian",
-}  # fmt: skip
+    "en": "English",
+    "ko": "Korean",
+    "ja": "Japanese",
+    "zh": "Chinese",
+    "es": "Spanish",
+    "fr": "French",
+    "de": "German",
+    "ru": "Russian",
+    "ar": "Arabic",
+    "hi": "Hindi",
+    "vi": "Vietnamese",
+    "id": "Indonesian",
+}
 
 
 class Line(NamedTuple):
@@ -178,8 +188,12 @@ def region() -> list[Card]:
     image, said = picture(render(scenes, SIDE)[0]), captions(scenes)[0]
     boxed = image.copy()
     for left, top, right, bottom in boxes(scenes, SIDE)[0].tolist():
-        for edge in (np.s_[top:bottom, left : left + 2], np.s_[top:bottom, right - 2 : right],
-                     np.s_[top : top + 2, left:right], np.s_[bottom - 2 : bottom, left:right]):  # fmt: skip
+        for edge in (
+            np.s_[top:bottom, left : left + 2],
+            np.s_[top:bottom, right - 2 : right],
+            np.s_[top : top + 2, left:right],
+            np.s_[bottom - 2 : bottom, left:right],
+        ):
             boxed[edge] = (200, 30, 90)
     masks = instance_masks(scenes, SIDE)[0].numpy()
     colours = np.array([(230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167)], np.uint8)
@@ -266,7 +280,17 @@ def facts() -> dict[str, int]:
 
 
 VIEWS: dict[str, Callable[[], list[Card]]] = {
-    "single": single, "scene": scene, "phrasings": phrasings, "languages": languages, "changes": changes,
-    "question": question, "statement": statement, "region": region, "noisy": noisy, "text": text,
-    "episode": episode, "split": split, "binding": binding,
-}  # fmt: skip
+    "single": single,
+    "scene": scene,
+    "phrasings": phrasings,
+    "languages": languages,
+    "changes": changes,
+    "question": question,
+    "statement": statement,
+    "region": region,
+    "noisy": noisy,
+    "text": text,
+    "episode": episode,
+    "split": split,
+    "binding": binding,
+}

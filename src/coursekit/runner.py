@@ -88,7 +88,7 @@ def execute(
     """Runs the notebook in a fresh kernel and writes nothing. Raises `RunError`, naming cell and error, or ValueError.
 
     `threads` limits the kernel's cores (None: as many as the machine has).
-    """  # fmt: skip
+    """
     if week.notebook is None:
         raise ValueError(f"Week {week.week} has no chapter to run yet: `course list` shows which weeks have one.")
     path = root / week.notebook
@@ -122,7 +122,7 @@ def run_chapter(
     `more(preset)` is called before anything is replaced and returns what else the receipt keeps (`verify.added`).
     A `smoke` run is a trial and replaces nothing: its numbers mean nothing.
     Raises `RunError` (a cell failed, or the run left no receipt), ValueError or OSError; then both are untouched.
-    """  # fmt: skip
+    """
     outcome = execute(root, week, progress, preset=preset, size=size)
     if outcome.receipt is None:
         raise RunError(
@@ -170,11 +170,17 @@ def _run_cells(
     notebook: Any, path: Path, variables: dict[str, str], progress: Progress, timeout: int
 ) -> tuple[str, float]:
     client = _Client(
-        notebook, timeout=timeout, kernel_name="python3", record_timing=False, store_widget_state=False,
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        record_timing=False,
+        store_widget_state=False,
         # Patience on a busy machine: nbclient gives a kernel a minute, and drops outputs that are 4 s late.
-        startup_timeout=600, iopub_timeout=120, raise_on_iopub_timeout=True,
+        startup_timeout=600,
+        iopub_timeout=120,
+        raise_on_iopub_timeout=True,
         resources={"metadata": {"path": str(path.parent)}},
-    )  # fmt: skip
+    )
     client.progress = progress
     total = sum(cell.cell_type == "code" for cell in notebook.cells)
     slowest = ("", 0.0)

@@ -42,6 +42,13 @@ def check_repository(url: str) -> str:
     return url
 
 
+def check_branch(name: str) -> str:
+    """The name of a branch, or ValueError."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)*", name):
+        raise ValueError(f"{name!r} is not a branch: write letters, digits and ._-/ as in main or season-4")
+    return name
+
+
 def _notebook(path: str) -> str:
     if not re.fullmatch(r"notebooks/week\d\d_[a-z0-9_]+\.ipynb", path):
         raise ValueError(f"{path!r} is not a chapter's path: write notebooks/weekNN_name.ipynb or null")
@@ -55,6 +62,7 @@ def _as_text(value: object) -> object:
 Link = Annotated[str, AfterValidator(_link)]
 TalkLink = Annotated[str, AfterValidator(_talk)]
 Repository = Annotated[str, AfterValidator(check_repository)]
+Branch = Annotated[str, AfterValidator(check_branch)]
 NotebookPath = Annotated[str, AfterValidator(_notebook)]
 ArxivId = Annotated[str, Field(pattern=r"^\d{4}\.\d{4,5}$")]
 PostedDate = Annotated[str, BeforeValidator(_as_text), Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])(-([0-2]\d|3[01]))?$")]
@@ -174,7 +182,7 @@ class Course(Strict):
     book: Book
     group: Group
     repository: Repository
-    branch: Annotated[str, Field(pattern=r"^[A-Za-z0-9._/-]+$")] = "main"
+    branch: Branch = "main"
     weeks: tuple[Week, ...]
 
     def week(self, number: int) -> Week:

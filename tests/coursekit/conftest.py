@@ -21,6 +21,13 @@ RECEIPT = {
     "claims": [], "code": {"notebook": "0" * 12, "models.clip": "1" * 12}, "inputs": {}, "commit": "c0ffee" * 6,
 }  # fmt: skip
 
+SETUP = """try:
+    import tinyvlm
+except ModuleNotFoundError:
+    %pip install -q "tinyvlm @ git+https://github.com/your-group/vlm-course.git@main"
+    import tinyvlm
+tinyvlm.require("0.1", week=3)"""
+
 WRITE_RECEIPT = """import json, os, pathlib
 receipt = json.loads('''%s''')
 receipt["preset"] = os.environ.get("TINYVLM_PRESET", "cpu")
@@ -28,9 +35,10 @@ pathlib.Path(os.environ["TINYVLM_RECEIPT"]).write_text(json.dumps(receipt))"""
 
 
 def make_notebook(*sources: str, receipt: dict | None = RECEIPT) -> nbformat.NotebookNode:
-    """A title, one code cell for every source (ids cell-1, cell-2 ...), and a last cell that writes the receipt."""
+    """A title, the set-up, a code cell for every source (ids cell-1, cell-2 ...), and a last one for the receipt."""
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [nbformat.v4.new_markdown_cell("# Week 3 · CLIP", id="title")]
+    notebook.cells.append(nbformat.v4.new_code_cell(SETUP, id="setup"))
     notebook.cells += [nbformat.v4.new_code_cell(source, id=f"cell-{i}") for i, source in enumerate(sources, 1)]
     if receipt is not None:
         notebook.cells.append(nbformat.v4.new_code_cell(WRITE_RECEIPT % json.dumps(receipt), id="receipt"))

@@ -57,7 +57,7 @@ def test_run_writes_and_says_what(course_command, repo, monkeypatch):
     monkeypatch.setattr(verify, "added", lambda root, week, preset, progress: {"smoke": preset, "commit": ""})
     status, out, _ = course_command("run", 3, "--preset", "cpu")
     assert status == 0
-    assert "[ 1/2] cell-1" in out and "Written: notebooks/week03_clip.ipynb and notebooks/receipts/week03.json." in out
+    assert "[ 2/3] cell-1" in out and "Written: notebooks/week03_clip.ipynb and notebooks/receipts/week03.json." in out
     kept = json.loads((repo / "notebooks/receipts/week03.json").read_text())
     assert kept["week"] == 3 and kept["smoke"] == "cpu" and "commit first, and the receipt can name its commit" in out
 

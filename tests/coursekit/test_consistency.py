@@ -2,9 +2,12 @@
 
 import shutil
 
+import nbformat
 import pytest
 
-from coursekit.consistency import problems, toc_pages
+from coursekit.consistency import problems, setup_lines, toc_pages
+from coursekit.load import load_course
+from tinyvlm import __version__
 
 
 def edit(repo, old, new):
@@ -57,6 +60,42 @@ def test_a_receipt_without_a_chapter(repo, course):
     (repo / "notebooks/receipts").mkdir()
     (repo / "notebooks/receipts/week04.json").write_text("{}")
     assert problems(repo, course) == ["notebooks/receipts/week04.json: a receipt of a week without a notebook."]
+
+
+INSTALL = '%pip install -q "tinyvlm @ git+https://github.com/your-group/vlm-course.git@main"'
+REQUIRE = f'tinyvlm.require("{__version__.rpartition(".")[0]}", week=3)'
+
+
+@pytest.mark.parametrize(("old", "new", "missing"), [
+    ("vlm-course.git", "another.git", INSTALL), (".git@main", ".git", INSTALL), (".git@main", ".git@next", INSTALL),
+    (", week=3", "", REQUIRE), ("week=3", "week=4", REQUIRE), ('"0.1"', '"0.2"', REQUIRE),
+    ("tinyvlm.req", "req", REQUIRE),
+])  # fmt: skip
+def test_a_set_up_cell_that_installs_or_asks_for_something_else(repo, course, old, new, missing):
+    path = repo / "notebooks/week03_clip.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    cell = next(cell for cell in notebook.cells if cell.id == "setup")
+    assert old in cell.source and setup_lines(course, 3) == (INSTALL, REQUIRE)
+    cell.source = cell.source.replace(old, new)
+    nbformat.write(notebook, path)
+    assert problems(repo, course) == [f"notebooks/week03_clip.ipynb: the cell 'setup' lacks the line {missing}"]
+
+
+def test_a_notebook_without_a_set_up_cell_or_without_cells(repo, course):
+    path = repo / "notebooks/week03_clip.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1].id = "begin"
+    nbformat.write(notebook, path)
+    assert len(problems(repo, course)) == 2
+    path.write_text("{}")
+    (found,) = problems(repo, course)
+    assert found.startswith("notebooks/week03_clip.ipynb: cannot be read as a notebook (KeyError)")
+
+
+def test_set_up_cells_follow_the_file_and_not_the_environment(repo, monkeypatch):
+    monkeypatch.setenv("COURSE_REPOSITORY", "https://github.com/else/where")
+    course = load_course(repo)
+    assert course.slug == "else/where" and problems(repo, course) == []
 
 
 def test_toc_that_cannot_be_read(repo):

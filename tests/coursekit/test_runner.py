@@ -19,9 +19,9 @@ def test_a_complete_run_writes_outputs_and_receipt(repo, course, progress, noteb
     put(repo, notebook_of("import os\nprint('first')\nprint(os.environ['TINYVLM_SIZE'])"))
     outcome = run_chapter(repo, course.week(3), progress, preset="cpu", size="micro")
     notebook = nbformat.read(repo / NOTEBOOK, as_version=4)
-    assert notebook.cells[1].outputs[0].text == "first\nmicro\n" and notebook.cells[1].execution_count == 1
+    assert notebook.cells[2].outputs[0].text == "first\nmicro\n" and notebook.cells[2].execution_count == 2
     assert json.loads((repo / RECEIPT).read_text())["preset"] == "cpu" == outcome.receipt["preset"]
-    assert progress.begun == ["1/2 cell-1", "2/2 receipt"] and "micro" in progress.lines
+    assert progress.begun == ["1/3 setup", "2/3 cell-1", "3/3 receipt"] and "micro" in progress.lines
     assert notebook.metadata.language_info == {"name": "python"} and "widgets" not in notebook.metadata
     assert {path.name for path in (repo / "notebooks").iterdir()} == {"week03_clip.ipynb", "receipts"}
 
@@ -103,7 +103,7 @@ def test_a_cell_that_hangs_is_stopped(repo, course, progress, notebook_of, monke
 def test_overwritten_progress_lines_are_stored_once(repo, course, progress, notebook_of):
     put(repo, notebook_of("for i in range(3):\n    print(f'\\rstep {i}', end='', flush=True)\nprint('\\ndone')"))
     outcome = run_chapter(repo, course.week(3), progress, preset="cpu")
-    assert json.loads(outcome.notebook)["cells"][1]["outputs"][0]["text"] == ["step 2\n", "done\n"]
+    assert json.loads(outcome.notebook)["cells"][2]["outputs"][0]["text"] == ["step 2\n", "done\n"]
 
 
 def test_what_cannot_be_run(repo, course, progress):

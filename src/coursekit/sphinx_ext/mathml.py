@@ -27,9 +27,15 @@ from sphinxcontrib import katex
 
 _STYLED = re.compile(r'<(m[ion]|mtext) mathvariant="([a-z-]+)">([^<]*)</\1>')
 _NAMES = {
-    "bold": "BOLD", "italic": "ITALIC", "bold-italic": "BOLD ITALIC", "script": "SCRIPT", "double-struck":
-    "DOUBLE-STRUCK", "fraktur": "FRAKTUR", "sans-serif": "SANS-SERIF", "monospace": "MONOSPACE",
-}  # fmt: skip
+    "bold": "BOLD",
+    "italic": "ITALIC",
+    "bold-italic": "BOLD ITALIC",
+    "script": "SCRIPT",
+    "double-struck": "DOUBLE-STRUCK",
+    "fraktur": "FRAKTUR",
+    "sans-serif": "SANS-SERIF",
+    "monospace": "MONOSPACE",
+}
 # Reads a line [formula, options], writes a line {html} or {error}, and ends when its standard input is closed.
 _PROGRAM = """
 const katex = require(process.argv[1]);

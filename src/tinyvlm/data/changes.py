@@ -17,8 +17,14 @@ from tinyvlm.data.hashing import Bits, below, bits
 from tinyvlm.data.scenes import EMPTY, Scenes, has_held_out_pair, pool
 
 CHANGES: tuple[str, ...] = (
-    "object", "plate colour", "background", "count", "relation", "objects swapped", "colours swapped",
-)  # fmt: skip
+    "object",
+    "plate colour",
+    "background",
+    "count",
+    "relation",
+    "objects swapped",
+    "colours swapped",
+)
 
 _PAIRS = np.array([(a, b) for a in range(4) for b in range(a + 1, 4)])
 _TRIES = 256  # nouns tried before a scene is said not to admit another noun
@@ -48,14 +54,23 @@ def change_scenes(scenes: Scenes, change: str, seed: int = 0) -> tuple[Scenes, A
     """
     check_change(change)
     out = replace(
-        scenes, noun=scenes.noun.copy(), plate=scenes.plate.copy(), size=scenes.size.copy(),
-        background=scenes.background.copy(), subject=scenes.subject.copy(),
-    )  # fmt: skip
+        scenes,
+        noun=scenes.noun.copy(),
+        plate=scenes.plate.copy(),
+        size=scenes.size.copy(),
+        background=scenes.background.copy(),
+        subject=scenes.subject.copy(),
+    )
     random = bits(scenes.key, f"change {change}", 4, seed=seed)
     make = {
-        "object": _object, "plate colour": _plate, "background": _background, "count": _count,
-        "relation": _relation, "objects swapped": _objects_swapped, "colours swapped": _colours_swapped,
-    }[change]  # fmt: skip
+        "object": _object,
+        "plate colour": _plate,
+        "background": _background,
+        "count": _count,
+        "relation": _relation,
+        "objects swapped": _objects_swapped,
+        "colours swapped": _colours_swapped,
+    }[change]
     return out, make(out, random)
 
 

@@ -87,8 +87,13 @@ class EmojiTable:
     a fixed shuffle, so that the first n seen nouns are spread over all groups.
     """
 
-    def __init__(self, emoji: tuple[Emoji, ...], curated: list[dict[str, str]], left_out: tuple[LeftOut, ...],
-                 folder: Path = ASSETS) -> None:  # fmt: skip
+    def __init__(
+        self,
+        emoji: tuple[Emoji, ...],
+        curated: list[dict[str, str]],
+        left_out: tuple[LeftOut, ...],
+        folder: Path = ASSETS,
+    ) -> None:
         by_char = {one.char: one for one in emoji}
         self.emoji = emoji
         self.nouns: tuple[Emoji, ...] = tuple(by_char[row["emoji"]] for row in curated)
@@ -98,10 +103,11 @@ class EmojiTable:
         self._curated = curated
         self._folder = folder
         self._names = {
-            language: tuple(row.get(language) or one.names[language]
-                            for row, one in zip(curated, self.nouns, strict=True))
+            language: tuple(
+                row.get(language) or one.names[language] for row, one in zip(curated, self.nouns, strict=True)
+            )
             for language in LANGUAGES
-        }  # fmt: skip
+        }
         self._names["en"] = tuple(row["noun"] for row in curated)
         self._sprites: dict[tuple[int, int], np.ndarray] = {}
         self._noun_sprites: dict[int, np.ndarray] = {}

@@ -21,9 +21,31 @@ from tinyvlm.data.views import Batch, View, as_indices, encode
 
 # Nonsense words, as psychologists of word learning use them; each is one token.
 NAMES: tuple[str, ...] = (
-    "dax", "wug", "fep", "toma", "zup", "blick", "kiki", "bouba", "lorp", "mib", "nare", "pim",
-    "quib", "riff", "sool", "teeb", "vash", "wib", "yark", "zeb", "gorp", "hune", "jick", "koba",
-)  # fmt: skip
+    "dax",
+    "wug",
+    "fep",
+    "toma",
+    "zup",
+    "blick",
+    "kiki",
+    "bouba",
+    "lorp",
+    "mib",
+    "nare",
+    "pim",
+    "quib",
+    "riff",
+    "sool",
+    "teeb",
+    "vash",
+    "wib",
+    "yark",
+    "zeb",
+    "gorp",
+    "hune",
+    "jick",
+    "koba",
+)
 IMAGE, END = "<image>", "<EOC>"
 EPISODE_SPLITS: tuple[str, ...] = ("train", "val", "novel")
 

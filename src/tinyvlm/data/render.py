@@ -118,8 +118,12 @@ def shift_tiles(colour: NDArray, rest: NDArray, move: NDArray) -> tuple[NDArray,
     down, right = axis - move[:, :1], axis - move[:, 1:]
     seen = ((down >= 0) & (down < cell))[:, None, :, None] & ((right >= 0) & (right < cell))[:, None, None, :]
     item = np.arange(n)[:, None, None, None]
-    at = (item, np.arange(3)[None, :, None, None], down.clip(0, cell - 1)[:, None, :, None],
-          right.clip(0, cell - 1)[:, None, None, :])  # fmt: skip
+    at = (
+        item,
+        np.arange(3)[None, :, None, None],
+        down.clip(0, cell - 1)[:, None, :, None],
+        right.clip(0, cell - 1)[:, None, None, :],
+    )
     moved = np.where(seen, colour[at], 0).astype(np.uint16)
     left = np.where(seen, rest[(at[0], np.zeros_like(at[1][:, :1]), *at[2:])], 255).astype(np.uint16)
     return moved, left

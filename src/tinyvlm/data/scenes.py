@@ -29,8 +29,10 @@ _VAL_SHARE = 8  # one content in eight is validation
 _PAIR_SHARE = 10  # one pair of nouns in ten is held out for the compositional split
 _ATTEMPTS = 1024  # redraws before a spec is called impossible
 # All orders of the four cells; a scene of n objects takes the first n of one. And the ordered neighbours.
-_ORDERS = np.array([(a, b, c, 6 - a - b - c) for a in range(4) for b in range(4) for c in range(4)
-                    if len({a, b, c}) == 3], dtype=np.int64)  # fmt: skip
+_ORDERS = np.array(
+    [(a, b, c, 6 - a - b - c) for a in range(4) for b in range(4) for c in range(4) if len({a, b, c}) == 3],
+    dtype=np.int64,
+)
 _NEIGHBOURS = np.array([(0, 1), (1, 0), (2, 3), (3, 2), (0, 2), (2, 0), (1, 3), (3, 1)], dtype=np.int64)
 
 
@@ -58,8 +60,10 @@ class SceneSpec:
         low, high = self.objects
         if not 1 <= low <= high <= 4:
             raise ValueError(f"objects={self.objects}: a scene has 1 to 4 objects; use (fewest, most) within that")
-        for name, count, most in (("plates", self.plates, len(COLOURS)), ("backgrounds", self.backgrounds,
-                                                                            len(BACKGROUNDS))):  # fmt: skip
+        for name, count, most in (
+            ("plates", self.plates, len(COLOURS)),
+            ("backgrounds", self.backgrounds, len(BACKGROUNDS)),
+        ):
             if not 1 <= count <= most:
                 raise ValueError(f"{name}={count}: the emoji world has 1 to {most} of them; choose within that")
         if self.nouns is not None and self.nouns < 1:
@@ -203,8 +207,13 @@ def sample_scenes(spec: SceneSpec, split: str, seed: int, indices: ArrayLike) ->
                 f"no {split} scene in {_ATTEMPTS} attempts with {len(ids)} nouns and {spec}; raise `nouns` or `plates`"
             )
         # Several attempts side by side: the first that belongs is the one that a loop over attempts would find.
-        tries = _draw(spec, split, ids, np.repeat(keys[pending], width), np.tile(np.arange(attempt, attempt + width),
-                                                                                 len(pending)))  # fmt: skip
+        tries = _draw(
+            spec,
+            split,
+            ids,
+            np.repeat(keys[pending], width),
+            np.tile(np.arange(attempt, attempt + width), len(pending)),
+        )
         good = belongs(tries).reshape(len(pending), width)
         solved = good.any(1)
         source = np.flatnonzero(solved) * width + good.argmax(1)[solved]

@@ -38,9 +38,14 @@ class Singles(View):
     """
 
     def __init__(
-        self, split: str = "train", seed: int = 0, size: int = 48, kind: str = "nouns", augment: bool = True,
+        self,
+        split: str = "train",
+        seed: int = 0,
+        size: int = 48,
+        kind: str = "nouns",
+        augment: bool = True,
         nouns: int | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if split not in SINGLE_SPLITS:
             raise ValueError(
                 f"unknown split {split!r} for single emoji, which hold no pairs: choose one of "
@@ -94,10 +99,12 @@ class Singles(View):
         noun_id = {emoji.id: i for i, emoji in enumerate(table.nouns)}
         groups = {name: i for i, name in enumerate(self.group_names)}
         subgroups = {name: i for i, name in enumerate(self.subgroup_names)}
-        return np.array([
-            (noun_id.get(e.id, -1) if self.kind == "nouns" else e.id, groups[e.group], subgroups[e.subgroup])
-            for e in table.emoji
-        ])  # fmt: skip
+        return np.array(
+            [
+                (noun_id.get(e.id, -1) if self.kind == "nouns" else e.id, groups[e.group], subgroups[e.subgroup])
+                for e in table.emoji
+            ]
+        )
 
     def batch(self, indices: ArrayLike) -> Batch:
         """image uint8 [B,3,size,size]; label, group, subgroup, index int64 [B]."""

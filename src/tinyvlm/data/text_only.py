@@ -21,12 +21,25 @@ from tinyvlm.data.views import Batch, View, as_indices, encode
 TEXTS: tuple[str, ...] = ("caption", "question", "statement", "group")
 # Unicode's subgroups that a plain plural names, and their nouns of which that plural would be false.
 GROUPS: dict[str, str] = {
-    "animal-mammal": "mammals", "animal-bird": "birds", "animal-bug": "bugs", "animal-reptile": "reptiles",
-    "plant-flower": "flowers", "plant-other": "plants", "food-fruit": "fruits", "food-vegetable": "vegetables",
-    "food-prepared": "dishes", "food-sweet": "sweets", "drink": "drinks", "clothing": "clothes", "tool": "tools",
-    "musical-instrument": "instruments", "transport-ground": "vehicles", "transport-air": "aircraft",
-    "transport-water": "boats", "place-building": "buildings",
-}  # fmt: skip
+    "animal-mammal": "mammals",
+    "animal-bird": "birds",
+    "animal-bug": "bugs",
+    "animal-reptile": "reptiles",
+    "plant-flower": "flowers",
+    "plant-other": "plants",
+    "food-fruit": "fruits",
+    "food-vegetable": "vegetables",
+    "food-prepared": "dishes",
+    "food-sweet": "sweets",
+    "drink": "drinks",
+    "clothing": "clothes",
+    "tool": "tools",
+    "musical-instrument": "instruments",
+    "transport-ground": "vehicles",
+    "transport-air": "aircraft",
+    "transport-water": "boats",
+    "place-building": "buildings",
+}
 _NOT_OF_GROUP = frozenset(
     "feather cobweb mushroom nest skillet bowl bread popcorn meat bacon ice teapot heel glasses ring crown handbag "
     "purse diamond lipstick dagger magnet shield bow gear hook barrel wheel rollerskate seat ufo satellite parachute "

@@ -25,18 +25,36 @@ VOCABULARY = 4096
 SPANS = 32  # sentinels of span corruption (T5)
 LOCATIONS = 64  # bins of a coordinate, for boxes written as tokens
 TASKS = (
-    "caption", "vqa", "ocr", "detect", "ground", "segment", "classify", "match", "entail", "retrieve", "mlm", "lm",
-)  # fmt: skip
+    "caption",
+    "vqa",
+    "ocr",
+    "detect",
+    "ground",
+    "segment",
+    "classify",
+    "match",
+    "entail",
+    "retrieve",
+    "mlm",
+    "lm",
+)
 UNUSED = 16  # for what no chapter has asked for yet
 
 RESERVED: tuple[str, ...] = (
-    "[PAD]", "[CLS]", "[SEP]", "[MASK]", "[BOS]", "[EOS]", "<image>", "<EOC>",
+    "[PAD]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "[BOS]",
+    "[EOS]",
+    "<image>",
+    "<EOC>",
     *(f"<span_{i}>" for i in range(SPANS)),
     *(f"<lang_{language}>" for language in LANGUAGES),
     *(f"<task_{task}>" for task in TASKS),
     *(f"<loc_{i}>" for i in range(LOCATIONS)),
     *(f"<unused_{i}>" for i in range(UNUSED)),
-)  # fmt: skip
+)
 CONTROL = 6  # the first six never stand for text: decode leaves them out
 _WORDS_KEPT = 200_000  # words whose ids are remembered; texts of a world repeat a few hundred
 

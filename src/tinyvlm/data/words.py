@@ -45,9 +45,23 @@ RELATIONS: tuple[str, ...] = ("left of", "right of", "above", "below")
 NUMBERS: tuple[str, ...] = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SIZES: tuple[str, ...] = ("small", "large")
 GENERAL: tuple[str, ...] = (
-    "background", "plate", "picture", "object", "colour", "size", "number", "place", "empty",
-    "yes", "no", "true", "false", "and", "or", "on",
-)  # fmt: skip
+    "background",
+    "plate",
+    "picture",
+    "object",
+    "colour",
+    "size",
+    "number",
+    "place",
+    "empty",
+    "yes",
+    "no",
+    "true",
+    "false",
+    "and",
+    "or",
+    "on",
+)
 
 # One line a term, in the order of LANGUAGES.
 _TABLE = """
@@ -118,10 +132,17 @@ WORDS: dict[str, dict[str, str]] = {
 KOREAN: dict[str, dict[str, str]] = {
     "adnominal": {"red": "빨간", "blue": "파란", "green": "초록", "yellow": "노란", "white": "흰"},
     "counting": {
-        "one": "한", "two": "두", "three": "세", "four": "네", "five": "다섯",
-        "six": "여섯", "seven": "일곱", "eight": "여덟", "nine": "아홉",
+        "one": "한",
+        "two": "두",
+        "three": "세",
+        "four": "네",
+        "five": "다섯",
+        "six": "여섯",
+        "seven": "일곱",
+        "eight": "여덟",
+        "nine": "아홉",
     },
-}  # fmt: skip
+}
 
 
 def check_language(language: str) -> None:

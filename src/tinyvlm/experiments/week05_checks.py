@@ -79,9 +79,13 @@ def draw_negative(function: Callable[[Tensor, Tensor, float], int]) -> Verdict:
 
 
 def _drawn(
-    function: Callable[[Tensor, Tensor, float], int], similarity: Tensor, forbidden: Tensor, u: float, wanted: int,
+    function: Callable[[Tensor, Tensor, float], int],
+    similarity: Tensor,
+    forbidden: Tensor,
+    u: float,
+    wanted: int,
     case: str,
-) -> None:  # fmt: skip
+) -> None:
     found = function(similarity.clone(), forbidden.clone(), u)
     assert found is not None, "it returns nothing yet; return a place as an int."
     assert 0 <= int(found) < len(similarity), f"it returns {found!r}, which is no place among {len(similarity)}."

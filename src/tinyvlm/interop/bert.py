@@ -36,9 +36,19 @@ NAMES = Renaming(
     ]
     + [(f"blocks.{{}}.{a}", f"bert.encoder.layer.{{}}.{b}") for a, b in BLOCK]
 )
-DEFAULTS = {"vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2, "hidden_size": 768,
-            "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072, "layer_norm_eps": 1e-12,
-            "hidden_act": "gelu", "position_embedding_type": "absolute", "initializer_range": 0.02}  # fmt: skip
+DEFAULTS = {
+    "vocab_size": 30522,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "layer_norm_eps": 1e-12,
+    "hidden_act": "gelu",
+    "position_embedding_type": "absolute",
+    "initializer_range": 0.02,
+}
 TABLE, OUTPUT = "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
 
 

@@ -11,8 +11,14 @@ from tinyvlm.interop.renaming import Renaming, State
 Values = dict[str, Any]
 
 # transformers' names of activations, and ours.
-ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "quick_gelu": "quick_gelu",
-               "relu": "relu", "silu": "silu"}  # fmt: skip
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+    "relu": "relu",
+    "silu": "silu",
+}
 
 VIT_OUTER = [
     ("tower.class_token", "vit.embeddings.cls_token"),
@@ -82,13 +88,34 @@ def _tower(config: Values, defaults: Values) -> Values:
     }
 
 
-VIT_DEFAULTS = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072,
-                "hidden_act": "gelu", "layer_norm_eps": 1e-12, "image_size": 224, "patch_size": 16}  # fmt: skip
-CLIP_VISION_DEFAULTS = {**VIT_DEFAULTS, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "patch_size": 32,
-                        "num_channels": 3}
-CLIP_TEXT_DEFAULTS = {"hidden_size": 512, "num_hidden_layers": 12, "num_attention_heads": 8, "intermediate_size": 2048,
-                      "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "vocab_size": 49408,
-                      "max_position_embeddings": 77, "eos_token_id": 49407}  # fmt: skip
+VIT_DEFAULTS = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "image_size": 224,
+    "patch_size": 16,
+}
+CLIP_VISION_DEFAULTS = {
+    **VIT_DEFAULTS,
+    "hidden_act": "quick_gelu",
+    "layer_norm_eps": 1e-5,
+    "patch_size": 32,
+    "num_channels": 3,
+}
+CLIP_TEXT_DEFAULTS = {
+    "hidden_size": 512,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 8,
+    "intermediate_size": 2048,
+    "hidden_act": "quick_gelu",
+    "layer_norm_eps": 1e-5,
+    "vocab_size": 49408,
+    "max_position_embeddings": 77,
+    "eos_token_id": 49407,
+}
 
 
 def vit_from_hf(state: State, config: Values) -> tuple[State, Values]:
@@ -121,7 +148,10 @@ def vit_to_hf(state: State, config: Values) -> tuple[State, Values]:
     """
     tower, classes, representation = config["tower"], config["classes"], config["representation"]
     require(
-        config["pool"] == "first" and tower["class_token"] and tower["patch_bias"] and not tower["norm_before"]
+        config["pool"] == "first"
+        and tower["class_token"]
+        and tower["patch_bias"]
+        and not tower["norm_before"]
         and tower["positions"],
         "transformers' ViT",
         "a class token that is read out, positions, a patch bias and no norm before the blocks",

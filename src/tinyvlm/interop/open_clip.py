@@ -47,9 +47,24 @@ TRANSPOSED = ("image_projection.weight", "text_projection.weight")
 VISION_DEFAULTS = {"image_size": 224, "patch_size": 16, "width": 768, "layers": 12, "head_width": 64, "mlp_ratio": 4.0}
 TEXT_DEFAULTS = {"vocab_size": 49408, "context_length": 77, "width": 512, "heads": 8, "layers": 12, "mlp_ratio": 4.0}
 # Their switches that change the network and that the core does not have.
-BEYOND = ("ls_init_value", "attentional_pool", "no_ln_pre", "final_ln_after_pool", "act_kwargs", "timm_model_name",
-          "hf_model_name", "embed_cls", "no_causal_mask", "proj_bias", "qk_norm", "scaled_cosine_attn", "scale_heads",
-          "scale_attn_inner", "scale_attn", "scale_fc")  # fmt: skip
+BEYOND = (
+    "ls_init_value",
+    "attentional_pool",
+    "no_ln_pre",
+    "final_ln_after_pool",
+    "act_kwargs",
+    "timm_model_name",
+    "hf_model_name",
+    "embed_cls",
+    "no_causal_mask",
+    "proj_bias",
+    "qk_norm",
+    "scaled_cosine_attn",
+    "scale_heads",
+    "scale_attn_inner",
+    "scale_attn",
+    "scale_fc",
+)
 PLAIN = {"pool_type": ("tok", "argmax", "eos"), "pos_embed_type": ("learnable",), "proj_type": ("linear",)}
 
 
@@ -118,7 +133,10 @@ def clip_to_open_clip(state: State, config: Values) -> tuple[State, Values]:
         "a causal text read at its end token and a picture read at its class token",
     )
     require(
-        vision["norm_before"] and vision["qkv_bias"] and not vision["patch_bias"] and vision["channels"] == 3
+        vision["norm_before"]
+        and vision["qkv_bias"]
+        and not vision["patch_bias"]
+        and vision["channels"] == 3
         and vision["positions"],
         "open_clip",
         "positions, a norm before the blocks, biases on q, k, v, no patch bias and 3 channels",

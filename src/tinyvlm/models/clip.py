@@ -42,9 +42,18 @@ from tinyvlm.objectives.contrastive import Gather, gather_with_gradient, info_nc
 
 def _vision(width: int, layers: int, heads: int, patch: int, image_size: int = 224) -> VisionConfig:
     return VisionConfig(
-        image_size=image_size, patch=patch, width=width, layers=layers, heads=heads, hidden=4 * width,
-        activation="quick_gelu", eps=1e-5, norm_before=True, patch_bias=False, position_std=width**-0.5,
-    )  # fmt: skip
+        image_size=image_size,
+        patch=patch,
+        width=width,
+        layers=layers,
+        heads=heads,
+        hidden=4 * width,
+        activation="quick_gelu",
+        eps=1e-5,
+        norm_before=True,
+        patch_bias=False,
+        position_std=width**-0.5,
+    )
 
 
 def _text(width: int, layers: int, heads: int, **changes: Any) -> TextConfig:

@@ -33,10 +33,16 @@ def boxes_on_image(image: Tensor, boxes: Mapping[str, Sequence[float] | Tensor],
         for place, (name, (left, top, right, bottom)) in enumerate(corners.items()):
             ax.add_patch(
                 Rectangle(
-                    (left, top), right - left, bottom - top, fill=False, label=name, linewidth=2,
-                    edgecolor=SERIES[place % len(SERIES)], linestyle="--" if place else "-",
+                    (left, top),
+                    right - left,
+                    bottom - top,
+                    fill=False,
+                    label=name,
+                    linewidth=2,
+                    edgecolor=SERIES[place % len(SERIES)],
+                    linestyle="--" if place else "-",
                 )
-            )  # fmt: skip
+            )
         fig.legend(loc="outside lower center", ncols=1, fontsize=8)
         if title:
             fig.suptitle(title, x=0.01, ha="left", fontsize=10)

@@ -84,9 +84,10 @@ def attention_distances(
         ax.grid(axis="y")
         ax.legend()
     told = "; ".join(
-        f"layer {number}: {row.min():.1f} to {row.max():.1f}" for number, row in enumerate(values, 1)
+        f"layer {number}: {row.min():.1f} to {row.max():.1f}"
+        for number, row in enumerate(values, 1)
         if layers <= 8 or number in (1, (layers + 1) // 2, layers)
-    )  # fmt: skip
+    )
     line = f" Attention that is the same everywhere has {uniform:.1f}." if uniform is not None else ""
     describe(fig, f"{title}: mean attention distance in pixels of {heads} heads in {layers} layers. {told}.{line}")
     return fig
