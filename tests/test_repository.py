@@ -94,14 +94,10 @@ def test_wrapped_data_counts_as_one_line_and_statements_count_each(tmp_path: Pat
     assert statement_lines(file) == 7
 
 
-# These folders are still laid out by hand; the list only shrinks.
-LAID_OUT_BY_HAND = ("tinyvlm/models/", "tinyvlm/encoders/", "tinyvlm/layers/", "tinyvlm/objectives/")
-
-
 def test_the_formatter_lays_out_every_source() -> None:
     skipped = re.compile("# fmt: " + "(skip|off)")
     names = [path.relative_to(SRC).as_posix() for path in SOURCES if skipped.search(path.read_text(encoding="utf-8"))]
-    assert [name for name in names if not name.startswith(LAID_OUT_BY_HAND)] == []
+    assert names == []
 
 
 def test_attention_is_computed_in_one_file() -> None:

@@ -2,7 +2,8 @@
 // so that 정렬 finds 정렬합니다.
 const status = document.getElementById("search-status");
 const list = document.getElementById("search-found");
-const words = new URLSearchParams(location.search).get("q")?.trim() ?? "";
+// macOS hands over 거꾸로 as single letters (NFD); pages hold syllables (NFC).
+const words = (new URLSearchParams(location.search).get("q") ?? "").trim().normalize("NFC");
 const most = 20;
 
 function entry(found) {
@@ -16,10 +17,15 @@ function entry(found) {
   return item;
 }
 
+// As pagefind compares: without case and accents, but with whole syllables.
+function folded(text) {
+  return text.normalize("NFD").replace(/[\u0300-\u036f]/g, "").normalize("NFC").toLowerCase();
+}
+
 // Where no word begins like the query, pagefind shortens the query until one does. Three letters have to remain.
 function deserves(found) {
-  const marked = [...found.excerpt.matchAll(/<mark>(.*?)<\/mark>/g)].map((match) => match[1].toLowerCase());
-  const begins = words.toLowerCase().split(/\s+/).map((word) => word.slice(0, 3));
+  const marked = [...found.excerpt.matchAll(/<mark>(.*?)<\/mark>/g)].map((match) => folded(match[1]));
+  const begins = folded(words).split(/\s+/).map((word) => [...word].slice(0, 3).join(""));
   return marked.some((word) => begins.some((start) => word.replace(/^[^\p{L}\p{N}]+/u, "").startsWith(start)));
 }
 

@@ -1,6 +1,7 @@
 """Hub data sets from a local folder in the hub's format, and one sentence for everything that can be missing."""
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -138,6 +139,62 @@ def test_crop_keeps_the_middle_of_the_longer_side() -> None:
     assert hub.to_square(Image.new("L", (7, 5), 9), 4).shape == (3, 4, 4)  # grey, and enlarged or not
 
 
+RAMP = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 16 + 8
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG2000"])
+@pytest.mark.parametrize("mode", ["I;16", "I;16B"])
+def test_sixteen_bits_keep_their_range(tmp_path: Path, kind: str, mode: str) -> None:
+    made = Image.fromarray(RAMP if mode == "I;16" else RAMP.astype(">u2"))
+    made.save(tmp_path / "ramp", kind)
+    read = [] if mode == "I;16B" else [Image.open(tmp_path / "ramp"), {"bytes": (tmp_path / "ramp").read_bytes()}]
+    for stored in (made, *read):
+        square = hub.to_square(stored, 64)
+        assert (square.min(), square.max()) == (0, 255) and abs(square.mean() - 127.5) < 0.6
+        np.testing.assert_array_equal(square[0], RAMP >> 8)
+
+
+def test_sixteen_bits_with_a_clear_grey() -> None:
+    made = Image.fromarray(RAMP)
+    made.info["transparency"] = int(RAMP[0, 0])
+    assert hub.to_square(made, 64)[0, 0, 0] == 255
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_numbers_without_a_known_range_are_refused(dtype: type) -> None:
+    with pytest.raises(ValueError, match=r"mode [IF] has no known range: convert the picture to 8 bits"):
+        hub.to_square(Image.fromarray(RAMP.astype(dtype)), 64)
+
+
+def clear(mode: str) -> Image.Image:
+    """A black square of 4 pixels in the middle of a transparent ground of 8 that is black underneath."""
+    square = Image.new("LA", (8, 8), (0, 0))
+    square.paste((0, 255), (2, 2, 6, 6))
+    if mode == "P":
+        made = Image.new("P", (8, 8), 1)
+        made.putpalette([0, 0, 0] * 256)
+        made.paste(2, (2, 2, 6, 6))
+        made.info["transparency"] = 1
+        return made
+    return square.convert("RGBA").convert(mode) if mode != "La" else square.convert("La")
+
+
+@pytest.mark.parametrize("mode", ["LA", "La", "RGBA", "RGBa", "P"])
+def test_transparent_places_are_white(mode: str) -> None:
+    square = hub.to_square(clear(mode), 8)
+    assert np.unique(square[:, 2:6, 2:6]).tolist() == [0]
+    square[:, 2:6, 2:6] = 255
+    assert np.unique(square).tolist() == [255]
+
+
+def test_a_clear_colour_of_a_png_is_white_and_an_opaque_picture_keeps_its_values(tmp_path: Path) -> None:
+    made = Image.new("RGB", (8, 8), (1, 2, 3))
+    made.paste((9, 9, 9), (0, 0, 4, 8))
+    made.save(tmp_path / "a.png", transparency=(1, 2, 3))
+    assert np.unique(hub.to_square(Image.open(tmp_path / "a.png"), 8)[:, 0]).tolist() == [9, 255]
+    np.testing.assert_array_equal(hub.to_square(made.convert("RGBA"), 8), hub.to_square(made, 8))
+
+
 def test_a_picture_stored_as_bytes(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     picture(3).save(file)
@@ -195,3 +252,93 @@ def test_numbers_outside_the_set_are_named(cifar: Path, tmp_path: Path) -> None:
         data.batch([])
     with pytest.raises(ValueError, match="batch_size=0"):
         next(data.batches(0))
+
+
+def local(folder: Path, columns: dict, features: dict | None = None, split: str = "train") -> Path:
+    """A set in one parquet file, with the pictures that it lacks."""
+    folder.mkdir()
+    rows = {"image": [picture(i) for i in range(len(next(iter(columns.values()))))], **columns}
+    kinds = None if features is None else datasets.Features({"image": datasets.Image(), **features})
+    datasets.Dataset.from_dict(rows, features=kinds).to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("hidden", [-1, None])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_hidden_label_is_no_class(tmp_path: Path, hidden: int | None, streaming: bool) -> None:
+    names = datasets.ClassLabel(names=["airplane", "bird", "truck"])
+    folder = local(tmp_path / "x", {"label": [2, hidden]}, {"label": names})
+    data = hub.load("cifar10", source=folder, tokenize=letters, cache=tmp_path, streaming=streaming)
+    with pytest.raises(ValueError, match=rf"Row 1 of cifar10 has {hidden} in column 'label'.* allowed are 0 to 2"):
+        next(data.batches(2)) if streaming else data.captions(1)
+    assert spell(next(data.batches(1))["text"][0]) == "a photo of a truck"
+
+
+@pytest.mark.parametrize("label", ["cat", 1.5, -3])
+def test_a_label_that_is_no_number_of_a_class_names_its_column(tmp_path: Path, label: object) -> None:
+    data = hub.load("cifar10", source=local(tmp_path / "x", {"label": [label]}), tokenize=letters, cache=tmp_path)
+    with pytest.raises(ValueError, match=r"Row 0 of cifar10 has .* in column 'label', which is no class"):
+        data.batch([0])
+
+
+RECORD = {"raw": "a dog runs", "tokens": ["a", "dog", "runs"], "imgid": 1, "sentid": 1}
+CELLS = {
+    "one record": (RECORD, ("a dog runs",)),
+    "a list of records": ([RECORD, {**RECORD, "raw": "a dog"}], ("a dog runs", "a dog")),
+    "a record of lists": ({"raw": ["a dog runs", "a dog"], "sentid": [1, 2]}, ("a dog runs", "a dog")),
+    "COCO's own": ([{"id": 3, "caption": "a cat"}], ("a cat",)),
+    "a text": ("a cat", ("a cat",)),
+    "texts and a gap": (["a cat", None, " ", "a dog"], ("a cat", "a dog")),
+}
+
+
+@pytest.mark.parametrize(("cell", "captions"), CELLS.values(), ids=CELLS.keys())
+def test_captions_in_the_forms_of_public_copies(tmp_path: Path, cell: object, captions: tuple[str, ...]) -> None:
+    data = hub.load("coco", source=local(tmp_path / "x", {"sentences": [cell]}), tokenize=letters, cache=tmp_path)
+    assert data.captions(0) == captions and spell(data.batch([0])["text"][0]) in captions
+
+
+@pytest.mark.parametrize(("cell", "message"), [
+    (None, "Row 1 of coco has no caption in sentences: leave it out"),
+    ("", "Row 1 of coco has no caption in sentences: leave it out"),
+    (3, "Row 1 of coco has 3 in column 'sentences', which is no caption"),
+    ({"imgid": 1}, "Row 1 of coco has .* in column 'sentences', which is no caption: .* raw or caption or text"),
+    ([1, 2], "Row 1 of coco has 1 in column 'sentences'"),
+])  # fmt: skip
+def test_a_cell_without_captions_names_row_and_column(tmp_path: Path, cell: object, message: str) -> None:
+    first = "a cat" if cell in (None, "") else cell
+    folder = local(tmp_path / "x", {"sentences": [first, cell]})
+    data = hub.load("coco", source=folder, tokenize=letters, cache=tmp_path)
+    with pytest.raises(ValueError, match=message):
+        data.captions(1)
+
+
+@pytest.mark.parametrize("damage", ["corrupt", "truncated", "no picture"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_damaged_picture_is_named_by_its_row(tmp_path: Path, damage: str, streaming: bool) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    folder = tmp_path / "parquet"
+    folder.mkdir()
+    noise.save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    bad = {
+        "corrupt": {"bytes": b"no picture at all", "path": None},
+        "truncated": {"bytes": whole[: len(whole) // 2], "path": None},
+        "no picture": None,
+    }[damage]
+    features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
+    rows = {"image": [{"bytes": whole, "path": None}] * 2 + [bad], "caption": ["a", "b", "c"]}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(folder / "train-00000-of-00001.parquet")
+    data = hub.load("coco", source=folder, tokenize=letters, cache=tmp_path / "cache", streaming=streaming)
+    with pytest.raises(ValueError, match=r"Row 2 of coco has a picture that cannot be read \(.*\): fetch it again"):
+        list(data.batches(1)) if streaming else data.batch([0, 2])
+
+
+def test_a_missing_picture_is_named_by_its_row(flickr: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    shutil.copytree(flickr, folder)
+    data = hub.load("flickr8k", "val", 8, source=folder, tokenize=letters, cache=tmp_path / "cache")
+    (folder / "validation" / "4.png").unlink()
+    assert data.batch([3, 5])["index"].tolist() == [3, 5]
+    with pytest.raises(ValueError, match=r"Row 4 of flickr8k has a picture that cannot be read \(FileNotFoundError"):
+        data.batch([3, 4])

@@ -109,7 +109,7 @@ def test_too_long_a_text_names_the_limit_or_is_cut_before_its_end(tokenizer: Cou
 def test_bad_input(tokenizer: CourseTokenizer, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="put it in a list"):
         tokenizer.encode("a dog", 8)
-    with pytest.raises(ValueError, match="use at least 3"):
+    with pytest.raises(ValueError, match="use a whole number, at least 3"):
         tokenizer.encode(["a dog"], 1)
     with pytest.raises(ValueError, match="from 0 to 4095"):
         tokenizer.decode([5000])
@@ -127,6 +127,26 @@ def test_bad_input(tokenizer: CourseTokenizer, tmp_path: Path) -> None:
     (folder / "tokenizer.json").write_bytes(data[:-100])
     with pytest.raises(ValueError, match=r"tokenizer\.json is damaged.*make assets"):
         load_tokenizer(folder)
+
+
+@pytest.mark.parametrize("text", ["\ud800 dog", "a dog\udfff", "\ud83d", "\ud83d \ude00"])
+def test_half_a_character_is_told_with_its_text(tokenizer: CourseTokenizer, text: str) -> None:
+    for call in (tokenizer.ids, tokenizer.id):
+        with pytest.raises(ValueError, match=r'half a character .* \(a lone surrogate\).* errors="replace"'):
+            call(text)
+    with pytest.raises(ValueError, match="text 1: the text has half a character"):
+        tokenizer.encode(["a dog", text], 8)
+
+
+def test_what_is_no_text_or_no_id_is_refused(tokenizer: CourseTokenizer) -> None:
+    for wrong in (None, 3, b"dog", ["dog"]):
+        with pytest.raises(ValueError, match=r"text 0: .* is no text"):
+            tokenizer.encode([wrong], 8)
+    for row in (["dog"], "dog", [1.5], torch.tensor([4.0, 9.0]), [None]):
+        with pytest.raises(ValueError, match="decode takes one row of whole numbers"):
+            tokenizer.decode(row)
+    with pytest.raises(ValueError, match=r"a length of 2\.5"):
+        tokenizer.encode(["dog"], 2.5)
 
 
 def test_encoding_a_batch_takes_a_fraction_of_a_step(tokenizer: CourseTokenizer) -> None:

@@ -106,6 +106,19 @@ def test_unique_takes_the_first_of_each_content() -> None:
         world.unique(0)
 
 
+@pytest.mark.parametrize(("world", "n", "message"), [
+    (World(), 10_000_000, "n=10000000: ask for at most 500000"),
+    (World(), 500_001, "ask for at most 500000"),
+    (World(spec=SceneSpec(objects=(1, 1), nouns=4, plates=2, backgrounds=1)), 100_000, "only 28 different"),
+    (World("val", spec=SceneSpec(objects=(1, 1))), 60_000, "different scenes among the first"),
+])  # fmt: skip
+def test_more_scenes_than_there_are_is_told_soon(world: World, n: int, message: str) -> None:
+    start = time.process_time()
+    with pytest.raises(ValueError, match=message):
+        world.unique(n)
+    assert time.process_time() - start < 8
+
+
 def test_changed_pictures_show_what_changed_captions_say() -> None:
     world = World("val", spec=SceneSpec(objects=(2, 4)))
     index = world.unique(64)

@@ -130,6 +130,7 @@ def test_export_of_a_model_of_ours(transformers, shake, tmp_path):
     export(ours, tmp_path)
     back = transformers.CLIPModel.from_pretrained(tmp_path).eval()
     image, ids = torch.randn(2, 3, 48, 48), torch.randint(1, 4096, (3, 40))
+    ids[:, 30] = ours.config.end_id
     near(ours(image, ids).logits, back(input_ids=ids, pixel_values=image).logits_per_image)
 
 
@@ -204,3 +205,31 @@ def test_a_vit_checkpoint_is_no_clip(transformers, tmp_path):
     transformers.ViTModel(transformers.ViTConfig(**small, patch_size=4)).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="is of type 'vit'; CLIP can load tinyvlm, clip, open_clip"):
         CLIP.from_pretrained(tmp_path)
+
+
+OLDER = {
+    "heads that only the older entry has": ({"text_config_dict": {"num_attention_heads": 4}}, ["num_attention_heads"]),
+    "two opinions on an activation": ({"vision_config_dict": {"hidden_act": "relu"}}, []),
+    "defaults of what it leaves out": ({"vision_config_dict": {}, "text_config_dict": {}}, []),
+    "an older entry alone": ({"text_config_dict": {"layer_norm_eps": 1e-3, "hidden_act": "gelu"}}, None),
+}
+
+
+@pytest.mark.parametrize(("older", "left_out"), OLDER.values(), ids=OLDER.keys())
+def test_older_entries_are_merged_as_transformers_does(transformers, shake, tmp_path, older, left_out):
+    """Sizes stand in the older entry too, where they are not the library's defaults, or no file would fit."""
+    values = case({"hidden_act": "gelu", "layer_norm_eps": 1e-3}, {"hidden_act": "relu", "layer_norm_eps": 1e-3}, 8)
+    theirs_of(transformers, shake, values).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    odd = ("hidden_act", "layer_norm_eps", "num_attention_heads")
+    for name, fields in older.items():
+        part = name.removesuffix("_dict")
+        sizes = {key: value for key, value in values[part].items() if key not in odd}
+        config[name] = {**sizes, "num_attention_heads": 2, **fields}
+        if left_out is None:
+            del config[part]
+        for key in left_out or ():
+            del config[part][key]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    theirs = transformers.CLIPModel.from_pretrained(tmp_path).eval()
+    same_outputs(CLIP.from_pretrained(tmp_path), theirs, values)

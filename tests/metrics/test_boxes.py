@@ -70,12 +70,18 @@ def test_grounding_equals_the_diagonal_in_any_order(rows, threshold: float, rand
         ([[0, 0, 1, 1]], [[0, 0, 1, 1], [0, 0, 1, 1]], {}, "1 predicted and 2 true boxes"),
         ([[2, 0, 1, 1]], [[0, 0, 1, 1]], {}, r"Box 0 in predicted, \[2.0, 0.0, 1.0, 1.0\], is no box"),
         ([[0, 0, 1, 1]], [[0, 0, torch.nan, 1]], {}, "Box 0 in truth, .*, is no box"),
+        ([[0.0, 0.0, 1e308, 1e308]], [[0, 0, 1, 1]], {}, "Box 0 in predicted, .*, is no box: .* all within 1e.150"),
         ([[0, 0, 1, 1]], [[0, 0, 1, 1]], {"threshold": 0.0}, r"threshold=0.0 must lie in \(0, 1\]"),
     ],
 )
 def test_bad_boxes_get_one_sentence(predicted, truth, options, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        grounding_accuracy(torch.tensor(predicted), torch.tensor(truth), **options)
+        grounding_accuracy(torch.tensor(predicted, dtype=torch.float64), torch.tensor(truth), **options)
+
+
+def test_the_largest_boxes_keep_their_numbers() -> None:
+    far = torch.tensor([[-1e150, -1e150, 1e150, 1e150], [0.0, -1e150, 1e150, 1e150]], dtype=torch.float64)
+    torch.testing.assert_close(box_iou(far, far), torch.tensor([[1.0, 0.5], [0.5, 1.0]], dtype=torch.float64))
 
 
 def test_no_boxes_to_ground_get_one_sentence() -> None:

@@ -58,6 +58,13 @@ def test_equals_the_slow_loop(rows) -> None:
         assert float(ref_scores[row]) == pytest.approx(expected, abs=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_a_vector_with_itself_never_scores_above_the_maximum(dtype: torch.dtype) -> None:
+    vectors = torch.randn(2000, 37).to(dtype)
+    assert 2.49 < float(clip_score(vectors, vectors).max()) <= 2.5
+    assert float(ref_clip_score(vectors, vectors, vectors[:, None]).max()) <= float(torch.tensor(10 / 7))
+
+
 def test_low_precision_is_computed_in_float32() -> None:
     image, caption = torch.randn(4, 16).bfloat16(), torch.randn(4, 16).bfloat16()
     scores = clip_score(image, caption)

@@ -207,12 +207,12 @@ def test_bad_input_gets_one_sentence() -> None:
         box_average_precision([], [])
     with pytest.raises(ValueError, match=r"area=\(2.0, 1.0\) is empty"):
         box_average_precision([found], [true], area=(2.0, 1.0))
-    with pytest.raises(ValueError, match="The scores of picture 0 hold NaN"):
+    with pytest.raises(ValueError, match="Picture 0: scores hold NaN"):
         box_average_precision([one([box], [torch.nan])], [true])
-    with pytest.raises(ValueError, match="Box 0 in the truth of picture 0"):
+    with pytest.raises(ValueError, match="Picture 0: Box 0 in the truth"):
         box_average_precision([found], [one([[1.0, 0.0, 0.0, 1.0]])])
     short = DetectedBoxes(found.boxes, found.classes, torch.tensor([0.5, 0.4]))
-    with pytest.raises(ValueError, match="Picture 0 has boxes, classes and scores of different numbers"):
+    with pytest.raises(ValueError, match="Picture 0: detected boxes, classes and scores are of different numbers"):
         box_average_precision([short], [true])
-    with pytest.raises(ValueError, match="Picture 0 has true boxes, classes and crowd of different numbers"):
+    with pytest.raises(ValueError, match="Picture 0: true boxes, classes and crowd are of different numbers"):
         box_average_precision([found], [TrueBoxes(true.boxes, torch.tensor([0, 0]))])

@@ -112,5 +112,5 @@ def test_the_same_maps_with_and_without_a_graph(cross):
 def test_maps_without_a_graph_are_refused(cross):
     with record_attention(cross) as maps:
         score = rated(cross(*draw()))
-    with pytest.raises(RuntimeError, match="does not require grad"):
+    with pytest.raises(ValueError, match=r"does not depend on these weights.*record_attention\(model, graph=True\)"):
         grad_cam(maps[""][0], score)

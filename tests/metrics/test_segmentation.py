@@ -73,9 +73,11 @@ def test_bytes_do_not_overflow() -> None:
 @pytest.mark.parametrize(
     ("predicted", "truth", "classes", "message"),
     [
-        (torch.zeros(2, 2), torch.zeros(2, 3), 3, "resize the prediction"),
+        (torch.zeros(2, 2).long(), torch.zeros(2, 3).long(), 3, "resize the prediction"),
         (torch.tensor([3]), torch.tensor([0]), 3, "predicted holds 3 to 3 on pixels that count"),
         (torch.tensor([0]), torch.tensor([-1]), 3, "truth holds -1 to -1"),
+        (torch.tensor([0]), torch.tensor([-1], dtype=torch.int8), 3, "truth holds -1 to -1"),  # not 255 in int8
+        (torch.tensor([0]), torch.tensor([0]), 10**9, "1 to 10000"),
         (torch.tensor([0]), torch.tensor([0]), 0, "classes=0"),
         (torch.tensor([0]), torch.tensor([255]), 3, "No pixel counts"),
         (torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long), 3, "No pixel counts"),

@@ -117,6 +117,34 @@ def test_mask_largest_id_and_given_end_agree():
     assert not torch.allclose(model.encode_text(ids), seven.encode_text(ids), atol=1e-3)
 
 
+def test_a_text_padded_on_the_left_is_refused_and_would_have_been_another():
+    model = clip()
+    ids, mask = texts((4, 4, 4))
+    right = model.encode_text(ids, mask)
+    with pytest.raises(ValueError, match=r"mask is True behind padding.* pad on the right"):
+        model.encode_text(ids.roll(4, 1), mask.roll(4, 1))
+    words = model.text(ids.roll(4, 1), mask.roll(4, 1))[:, 8] @ model.text_projection.weight.T
+    assert (F.normalize(words, dim=-1) - right).abs().max() > 0.1
+    holes = mask.clone()
+    holes[1, 2] = False
+    with pytest.raises(ValueError, match="mask is True behind padding"):
+        model.encode_text(ids, holes)
+
+
+@pytest.mark.parametrize("end", [7, None])
+def test_texts_without_their_end_are_refused(end):
+    model = clip(end_id=end)
+    ids, mask = texts()
+    ids = torch.where(ids == 7, 8, ids)
+    if end is not None:
+        ids = torch.where(ids == END, end, ids)
+    model.encode_text(ids)
+    ids[1, 5] = 3
+    with pytest.raises(ValueError, match=r"text 1 has no end token \((7|the largest id of all)\): add it"):
+        model.encode_text(ids)
+    assert model.encode_text(ids, mask).isfinite().all()  # the mask says where it ends
+
+
 def test_swapping_pictures_or_texts_swaps_logits():
     model, image = clip(), torch.randn(3, 3, 12, 12)
     ids, mask = texts()
@@ -244,7 +272,7 @@ def test_micro_runs_its_own_sizes():
     with pytest.raises(
         ValueError, match=f"text has {text.context + 1} tokens, this model reads at most {text.context}"
     ):
-        model.encode_text(torch.ones(1, text.context + 1, dtype=torch.long))
+        model.encode_text(torch.full((1, text.context + 1), model.config.end_id))
 
 
 def test_recorded_attention_of_the_text_tower_is_causal():

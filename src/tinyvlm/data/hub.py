@@ -7,7 +7,7 @@ not, or from a local folder in the hub's format (parquet files, or an image fold
 
 from __future__ import annotations
 
-import io
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
+
+from tinyvlm.data.pictures import to_square
 
 Batch = dict[str, Tensor]
 Tokenize = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
@@ -40,6 +41,7 @@ class HubSet:
 _TWO = {"train": "train", "test": "test"}
 _THREE = {"train": "train", "val": "validation", "test": "test"}
 _CAPTIONS = ("captions", "caption", "caption_0", "sentences", "text")
+_SENTENCE = ("raw", "caption", "text")  # what copies of COCO call the text, where a caption is a record of its own
 
 SETS: Mapping[str, HubSet] = {
     "cifar10": HubSet("uoft-cs/cifar10", _TWO, label=("label",)),
@@ -121,15 +123,20 @@ class HubImages:
         return len(self._rows)
 
     def captions(self, index: int) -> tuple[str, ...]:
-        """Every caption of an image; for an image that has only a class, the template filled with its name."""
+        """Every caption of an image; for an image that has only a class, the template filled with its name.
+
+        ValueError, naming row and column, for a label that is no class (-1, as hidden labels are written), a column
+        that holds something else than texts, or no caption at all.
+        """
         self._check_random_access()
-        return self._texts(self._rows[int(index)])
+        return self._texts(int(index), self._row(int(index)))
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
         """The images with these numbers.
 
         image uint8 [B, 3, size, size]; text int64 [B, L]; text_mask bool [B, L]; label int64 [B], -1 where the set has
-        none; index int64 [B]. ValueError for numbers outside the set or an empty list, and for a stream.
+        none; index int64 [B]. ValueError for numbers outside the set or an empty list, for a stream, and, naming the
+        row, for captions as above and for a picture that is missing, damaged or of a kind that `to_square` refuses.
         """
         self._check_random_access()
         numbers = [int(index) for index in indices]
@@ -137,7 +144,7 @@ class HubImages:
         if wrong or not numbers:
             what = f"number {wrong[0]}" if wrong else "no number at all"
             raise ValueError(f"{self.name} was asked for {what}: name images from 0 to {len(self) - 1}.")
-        return self._collate(numbers, [self._rows[index] for index in numbers])
+        return self._collate(numbers, [self._row(index) for index in numbers])
 
     def source(self, batch_size: int) -> Callable[..., Batch]:
         """A batch source: step -> batch, a pure function of (step, rank, world), each epoch in a new order.
@@ -170,7 +177,8 @@ class HubImages:
             raise ValueError(f"batch_size={batch_size} holds no image: use at least 1.")
         rows: list[Any] = []
         count = 0
-        for row in self._rows:
+        stream = iter(self._rows)
+        while (row := self._read(count, lambda: next(stream, None))) is not None:
             rows.append(row)
             count += 1
             if len(rows) == batch_size:
@@ -183,49 +191,62 @@ class HubImages:
         if self.streaming:
             raise ValueError(f"{self.name} is streamed, so it is read in order: use batches(), or streaming=False.")
 
+    def _row(self, number: int) -> Any:
+        return self._read(number, lambda: self._rows[number])
+
+    def _read(self, number: int, what: Callable[[], Any]) -> Any:
+        """`what()`, or ValueError with the row's number: pictures are decoded where a row is first touched."""
+        try:
+            return what()
+        except Exception as error:  # a damaged picture can raise anything
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            told = f"Row {number} of {self.name} has a picture that cannot be read ({reason}): fetch it again, or "
+            raise ValueError(told + "leave the row out.") from error
+
     def _collate(self, numbers: list[int], rows: list[Any]) -> Batch:
-        texts = []
+        texts, pictures = [], []
         for number, row in zip(numbers, rows, strict=True):
-            several = self._texts(row)
+            several = self._texts(number, row)
             texts.append(several[((number + self.seed) * _MULTIPLIER % 2**32 >> 16) % len(several)])
+            pictures.append(self._read(number, lambda row=row: to_square(row[self._image], self.size)))  # type: ignore[misc]
         ids, mask = self._tokenize(texts)
         labels = [NO_LABEL if self._label is None else int(row[self._label]) for row in rows]
         return {
-            "image": torch.from_numpy(np.stack([to_square(row[self._image], self.size) for row in rows])),
+            "image": torch.from_numpy(np.stack(pictures)),
             "text": ids,
             "text_mask": mask,
             "label": torch.tensor(labels, dtype=torch.int64),
             "index": torch.tensor(numbers, dtype=torch.int64),
         }
 
-    def _texts(self, row: Any) -> tuple[str, ...]:
+    def _texts(self, number: int, row: Any) -> tuple[str, ...]:
         texts: list[str] = []
         for column in self._captions:
-            value = row[column]
-            texts.extend([value] if isinstance(value, str) else value)
+            texts += self._sentences(row[column], number, column)
         if self._label is not None:
-            label = int(row[self._label])
-            name = self.names[label] if label < len(self.names) else str(label)
-            texts.append(self._template.format(name.replace("_", " ")))
+            label = row[self._label]
+            if type(label) is not int or not 0 <= label < (len(self.names) or math.inf):
+                told = f"Row {number} of {self.name} has {label!r} in column {self._label!r}, which is no class"
+                allowed = f"0 to {len(self.names) - 1}" if self.names else "whole numbers from 0"
+                raise ValueError(f"{told}: allowed are {allowed}; leave rows with hidden labels out.")
+            texts.append(self._template.format((self.names[label] if self.names else str(label)).replace("_", " ")))
         if not texts:
-            raise ValueError(f"An image of {self.name} has no caption at all: leave it out of the local copy.")
+            columns = ", ".join(self._captions)
+            raise ValueError(f"Row {number} of {self.name} has no caption in {columns}: leave it out.")
         return tuple(texts)
 
-
-def to_square(picture: Any, size: int) -> np.ndarray:
-    """A picture as uint8 [3, size, size]: the shorter side resized (bicubic), the middle of the longer one kept.
-
-    picture: a PIL image, or what parquet stores for one, {"bytes": ..., "path": ...}.
-    """
-    if isinstance(picture, Mapping):
-        stored = picture.get("bytes")
-        picture = Image.open(io.BytesIO(stored) if stored else str(picture["path"]))
-    picture = ImageOps.exif_transpose(picture).convert("RGB")
-    scale = size / min(picture.size)
-    width, height = (max(size, round(side * scale)) for side in picture.size)
-    left, top = (width - size) // 2, (height - size) // 2
-    resized = picture.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
-    return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
+    def _sentences(self, value: Any, number: int, column: str) -> list[str]:
+        """The texts in a cell: one, several, or records of COCO with the text beside its tokens and ids."""
+        if value is None or isinstance(value, str):
+            return [value] if value and value.strip() else []
+        if isinstance(value, list | tuple | np.ndarray):
+            return [text for item in value for text in self._sentences(item, number, column)]
+        if isinstance(value, Mapping):
+            known = [key for key in _SENTENCE if key in value]
+            if known:
+                return self._sentences(value[known[0]], number, column)
+        told = f"Row {number} of {self.name} has {value!r:.80} in column {column!r}, which is no caption"
+        raise ValueError(f"{told}: write texts there, or records with a field {' or '.join(_SENTENCE)}.")
 
 
 def _course_tokens(context: int) -> Tokenize:

@@ -10,6 +10,7 @@ A word carries the space before it, and a text starts with one: "dog" is the sam
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -90,7 +91,9 @@ class CourseTokenizer:
         return ids[0]
 
     def ids(self, text: str) -> list[int]:
-        """Ids of one text, without BOS and EOS."""
+        """Ids of one text, without BOS and EOS. ValueError for what is no string, or holds half a character."""
+        if not isinstance(text, str):
+            raise ValueError(f"{text!r} is no text: write it as a string")
         known = self._words
         out: list[int] = []
         for word in text.split(" ") if text else ():
@@ -103,23 +106,32 @@ class CourseTokenizer:
         # Splitting at spaces is exact: no token reaches across one, as the pre-tokenizer starts a piece at each.
         if len(self._words) >= _WORDS_KEPT:
             self._words.clear()
+        if any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise ValueError(
+                f"the text has half a character in {word[:60]!r} (a lone surrogate), which no encoding holds: read it "
+                'with errors="replace"'
+            )
         space = "" if word.startswith(RESERVED) else " "  # a space of its own before <image> would be a token
         return tuple(self.backend.encode(space + word, add_special_tokens=False).ids)
 
     def encode(self, texts: Sequence[str], length: int, truncate: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         """Texts as rows "BOS text EOS PAD …".
 
-        Returns ids int64 [B,length] and mask bool [B,length], True for every token but PAD. Raises ValueError for a
-        text of more than length - 2 tokens, naming the limit; with `truncate` such a text is cut and keeps its EOS.
+        Returns ids int64 [B,length] and mask bool [B,length], True for every token but PAD. Raises ValueError,
+        naming the text, for one that `ids` refuses and one of more than length - 2 tokens; with `truncate` that is cut
+        and keeps its EOS.
         """
         if isinstance(texts, str):
             raise ValueError("encode takes a list of texts, and got one string: put it in a list")
-        if length < 2:
-            raise ValueError(f"a length of {length} leaves no room for BOS and EOS: use at least 3")
+        if not isinstance(length, int) or length < 2:
+            raise ValueError(f"a length of {length} leaves no room for BOS and EOS: use a whole number, at least 3")
         rows = []
         sizes = []
         for number, text in enumerate(texts):
-            row = [self.bos, *self.ids(text), self.eos]
+            try:
+                row = [self.bos, *self.ids(text), self.eos]
+            except ValueError as error:
+                raise ValueError(f"text {number}: {error}") from error
             if len(row) > length:
                 if not truncate:
                     raise ValueError(
@@ -143,7 +155,11 @@ class CourseTokenizer:
             if ids.dim() != 1:
                 raise ValueError(f"decode takes one row of ids, and got shape {tuple(ids.shape)}: decode row by row")
             ids = ids.tolist()
-        kept = [int(i) for i in ids if int(i) >= CONTROL or int(i) < 0]
+        try:
+            row = [operator.index(i) for i in ids]
+        except TypeError as error:
+            raise ValueError(f"decode takes one row of whole numbers ({error}): pass ids of this tokenizer") from error
+        kept = [i for i in row if i >= CONTROL or i < 0]
         wrong = [i for i in kept if not 0 <= i < self.vocab_size]
         if wrong:
             raise ValueError(f"id {wrong[0]} is outside the vocabulary: ids run from 0 to {self.vocab_size - 1}")

@@ -18,6 +18,7 @@ from tinyvlm.data.views import Batch, View, as_indices, encode
 # Room for the longest captions, four small objects; tests/data/test_world.py measures them in every language.
 CONTEXT: dict[str, int] = {"en": 40, "ko": 56}
 _LONG_CONTEXT = 128
+MOST_UNIQUE = 500_000
 
 
 class World(View):
@@ -98,22 +99,29 @@ class World(View):
     def unique(self, n: int, offset: int = 0) -> NDArray[np.int64]:
         """The first n indices from `offset` on whose scenes all differ in content, hence in caption: int64 [n].
 
-        Raises ValueError when the split has fewer different scenes than that among 64 n.
+        Raises ValueError for more than 500,000 at once, which take seconds, and when the split has fewer different
+        scenes than n among 64 n, as soon as that shows.
         """
         if n < 1:
             raise ValueError(f"n={n}: ask for at least one scene")
+        if n > MOST_UNIQUE:
+            raise ValueError(f"n={n}: ask for at most {MOST_UNIQUE}; training needs no unique scenes")
         seen, kept = np.zeros(0, np.uint64), np.zeros(0, np.int64)
-        for start in range(offset, offset + 64 * n + 1024, n + 1024):
-            index = np.arange(start, start + n + 1024)
+        step = min(n, 2**16) + 1024
+        starts = range(offset, offset + 64 * n + 1024, step)
+        for start in starts:
+            index = np.arange(start, start + step)
             said, first = np.unique(content(self.scenes(index)), return_index=True)
             new = np.sort(first[~np.isin(said, seen)])
             kept = np.concatenate([kept, index[new]])
             if len(kept) >= n:
                 return kept[:n]
+            if len(kept) + 2 * (len(new) + 1) * len(starts[starts.index(start) + 1 :]) < n:
+                break  # each further draw of so many brings fewer new scenes than this one
             seen = np.concatenate([seen, said])
         raise ValueError(
-            f"split {self.split!r} with {self.spec} has only {len(kept)} different scenes among {64 * n}; "
-            "ask for fewer, or allow more objects, plates or backgrounds"
+            f"split {self.split!r} with {self.spec} has only {len(kept)} different scenes among the first "
+            f"{start + len(index) - offset}; ask for fewer, or allow more objects, plates or backgrounds"
         )
 
     def _texts(self, scenes: Scenes) -> tuple[list[str], Batch]:

@@ -34,17 +34,25 @@ class ResNetConfig(Config):
 
     SIZES: ClassVar[dict[str, dict[str, Any]]] = {
         "micro": {
-            "image_size": 48, "stem": 24, "small_stem": True, "depths": (1, 1, 1, 1), "widths": (24, 48, 96, 166),
+            "image_size": 48,
+            "stem": 24,
+            "small_stem": True,
+            "depths": (1, 1, 1, 1),
+            "widths": (24, 48, 96, 166),
             "bottleneck": False,
         },
         "small": {
-            "image_size": 64, "stem": 64, "small_stem": True, "depths": (1, 1, 1, 1), "widths": (64, 128, 256, 500),
+            "image_size": 64,
+            "stem": 64,
+            "small_stem": True,
+            "depths": (1, 1, 1, 1),
+            "widths": (64, 128, 256, 500),
             "bottleneck": False,
         },
         "ResNet-18": {"depths": (2, 2, 2, 2), "bottleneck": False},
         "ResNet-50": {},
         "ResNet-101": {"depths": (3, 4, 23, 3)},
-    }  # fmt: skip
+    }
 
     @property
     def width(self) -> int:
@@ -65,9 +73,11 @@ class ResidualUnit(nn.Module):
             nn.Conv2d(a, b, size, step, size // 2, bias=False) for a, b, size, step in shapes
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(b) for _, b, _, _ in shapes)
-        self.shortcut = nn.Identity() if into == out and stride == 1 else nn.Sequential(
-            nn.Conv2d(into, out, 1, stride, bias=False), nn.BatchNorm2d(out)
-        )  # fmt: skip
+        self.shortcut = (
+            nn.Identity()
+            if into == out and stride == 1
+            else nn.Sequential(nn.Conv2d(into, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+        )
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
         y = x

@@ -98,7 +98,13 @@ VIT_DEFAULTS = {
     "image_size": 224,
     "patch_size": 16,
 }
-CLIP_VISION_DEFAULTS = {**VIT_DEFAULTS, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "patch_size": 32}
+CLIP_VISION_DEFAULTS = {
+    **VIT_DEFAULTS,
+    "hidden_act": "quick_gelu",
+    "layer_norm_eps": 1e-5,
+    "patch_size": 32,
+    "num_channels": 3,
+}
 CLIP_TEXT_DEFAULTS = {
     "hidden_size": 512,
     "num_hidden_layers": 12,
@@ -180,9 +186,17 @@ def _tower_to_hf(tower: Values) -> Values:
     }
 
 
+def _part(config: Values, name: str, defaults: Values) -> Values:
+    """One tower's fields. The first published files say them twice; as in transformers, what the older `..._dict` says,
+    and the library's default for what it leaves out, then wins over the newer entry."""
+    older = config.get(f"{name}_dict")
+    return {**(config.get(name) or {}), **({} if older is None else {**defaults, **older})}
+
+
 def clip_from_hf(state: State, config: Values) -> tuple[State, Values]:
     """`CLIPModel`."""
-    vision, text = config.get("vision_config") or {}, config.get("text_config") or {}
+    vision = _part(config, "vision_config", CLIP_VISION_DEFAULTS)
+    text = _part(config, "text_config", CLIP_TEXT_DEFAULTS)
     sizes, words = {**CLIP_VISION_DEFAULTS, **vision}, {**CLIP_TEXT_DEFAULTS, **text}
     # The first published files say eos_token_id 2, which is wrong; the library then takes the largest id, and so do we.
     eos = None if words["eos_token_id"] == 2 else words["eos_token_id"]
@@ -191,7 +205,7 @@ def clip_from_hf(state: State, config: Values) -> tuple[State, Values]:
             **_tower(vision, CLIP_VISION_DEFAULTS),
             "image_size": side(sizes["image_size"], "image_size"),
             "patch": side(sizes["patch_size"], "patch_size"),
-            "channels": sizes.get("num_channels", 3),
+            "channels": sizes["num_channels"],
             "norm_before": True,
             "patch_bias": False,
         },

@@ -27,6 +27,11 @@ class Mask:
     padding: Bool[Tensor, "batch keys"] | None = None
     allow: Bool[Tensor, "..."] | None = None
 
+    def __post_init__(self) -> None:
+        for name, rule in (("padding", self.padding), ("allow", self.allow)):
+            if rule is not None and rule.dtype != torch.bool:
+                raise ValueError(f"Mask: {name} is {rule.dtype}; True = may attend: convert it with .bool()")
+
     @property
     def only_causal(self) -> bool:
         """Nothing but the triangle: attention can then take the kernel's own causal path, without a mask."""

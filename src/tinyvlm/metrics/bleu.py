@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tinyvlm.metrics.arguments import checked
 from tinyvlm.metrics.text import ngrams, split_captions
 
 # COCO's scorer adds these instead of smoothing, so that 0 matches give almost 0 and no division fails.
@@ -20,6 +21,7 @@ class Bleu(NamedTuple):
     reference_length: int
 
 
+@checked
 def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]], n: int = 4) -> Bleu:
     """Corpus BLEU-1 to BLEU-n, each in [0, 1] (Papineni et al., 2002).
 

@@ -4,16 +4,21 @@ Boxes are (left, top, right, bottom) with exclusive right and bottom ends, in an
 """
 
 import torch
-from jaxtyping import Float64, Shaped
+from jaxtyping import Float64, Real
 from torch import Tensor
 
+from tinyvlm.metrics.arguments import checked
 
-def box_iou(first: Shaped[Tensor, "first 4"], second: Shaped[Tensor, "second 4"]) -> Float64[Tensor, "first second"]:
+FURTHEST = 1e150  # two areas of boxes within it still add up in float64
+
+
+@checked
+def box_iou(first: Real[Tensor, "first 4"], second: Real[Tensor, "second 4"]) -> Float64[Tensor, "first second"]:
     """Intersection over union of every box of `first` with every box of `second`, in [0, 1].
 
     Computed in float64, so that boxes with whole coordinates meet thresholds exactly. Boxes without area share
-    nothing, not even with themselves. ValueError for a box that is not finite or whose right or bottom lies before
-    its left or top.
+    nothing, not even with themselves. ValueError for a box with a coordinate that is not finite or beyond 1e150, whose
+    area float64 could not hold, or whose right or bottom lies before its left or top.
     """
     first, second = check_boxes(first, "first"), check_boxes(second, "second").to(first.device)
     shared = intersection(first, second)
@@ -21,8 +26,9 @@ def box_iou(first: Shaped[Tensor, "first 4"], second: Shaped[Tensor, "second 4"]
     return torch.where(shared > 0, shared / together, 0.0)
 
 
+@checked
 def grounding_accuracy(
-    predicted: Shaped[Tensor, "expressions 4"], truth: Shaped[Tensor, "_ 4"], threshold: float = 0.5
+    predicted: Real[Tensor, "expressions 4"], truth: Real[Tensor, "_ 4"], threshold: float = 0.5
 ) -> float:
     """Share of expressions whose predicted box has an IoU of *at least* `threshold` with the true one, in [0, 1].
 
@@ -59,14 +65,15 @@ def _overlap(first: Tensor, second: Tensor) -> Tensor:
     return (high - low).clamp(min=0).prod(dim=-1)
 
 
-def check_boxes(boxes: Shaped[Tensor, "boxes 4"], name: str) -> Float64[Tensor, "boxes 4"]:
+def check_boxes(boxes: Real[Tensor, "boxes 4"], name: str) -> Float64[Tensor, "boxes 4"]:
     """The boxes in float64. ValueError naming the first that is no box."""
     boxes = boxes.double()
-    fine = boxes.isfinite().all(dim=1) & (boxes[:, 2:] >= boxes[:, :2]).all(dim=1)
+    # Also False for NaN.
+    fine = (boxes.abs() <= FURTHEST).all(dim=1) & (boxes[:, 2:] >= boxes[:, :2]).all(dim=1)
     if not bool(fine.all()):
         row = int((~fine).nonzero()[0])
         raise ValueError(
-            f"Box {row} in {name}, {boxes[row].tolist()}, is no box: write (left, top, right, bottom), all finite, "
-            "with left <= right and top <= bottom."
+            f"Box {row} in {name}, {boxes[row].tolist()}, is no box: write (left, top, right, bottom), all "
+            f"within {FURTHEST:g}, with left <= right and top <= bottom."
         )
     return boxes

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinyvlm.metrics.arguments import checked
 from tinyvlm.metrics.text import CaptionScores, split_captions
 
 
@@ -19,6 +20,7 @@ class _Counts(NamedTuple):
     grams: int
 
 
+@checked
 def cider_d(
     hypotheses: Sequence[str], references: Sequence[Sequence[str]], n: int = 4, sigma: float = 6.0
 ) -> CaptionScores:

@@ -4,17 +4,21 @@ They differ when classes are unequal: always answering the largest class looks g
 """
 
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Integer, Real
 from torch import Tensor
 
+from tinyvlm.metrics.arguments import checked
 
-def accuracy(predicted: Int[Tensor, "examples"], labels: Int[Tensor, "examples"]) -> float:
+
+@checked
+def accuracy(predicted: Integer[Tensor, "examples"], labels: Integer[Tensor, "examples"]) -> float:
     """Share of examples whose predicted class is the label, in [0, 1]. ValueError without examples."""
     _check_any(labels)
     return float((predicted.to(labels.device) == labels).double().mean())
 
 
-def top_k_accuracy(scores: Shaped[Tensor, "examples classes"], labels: Int[Tensor, "examples"], k: int = 1) -> float:
+@checked
+def top_k_accuracy(scores: Real[Tensor, "examples classes"], labels: Integer[Tensor, "examples"], k: int = 1) -> float:
     """Share of examples whose label is among the k highest scores, in [0, 1].
 
     Ties count against the label, so constant scores are right only when k reaches the number of classes.
@@ -35,7 +39,8 @@ def top_k_accuracy(scores: Shaped[Tensor, "examples classes"], labels: Int[Tenso
     return float((rank <= k).double().mean())
 
 
-def mean_per_class_accuracy(predicted: Int[Tensor, "examples"], labels: Int[Tensor, "examples"]) -> float:
+@checked
+def mean_per_class_accuracy(predicted: Integer[Tensor, "examples"], labels: Integer[Tensor, "examples"]) -> float:
     """Accuracy of each class that occurs among the labels, averaged over those classes, in [0, 1].
 
     Classes without support are left out, not counted as 0. ValueError without examples.

@@ -8,9 +8,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from tinyvlm.metrics.arguments import checked
+
 WEIGHT = 2.5  # stretches the cosines that CLIP really gives, seldom above 0.4, over about [0, 1]
 
 
+@checked
 def clip_score(images: Float[Tensor, "images width"], captions: Float[Tensor, "_ width"]) -> Float[Tensor, "images"]:
     """2.5 max(cos, 0) of each picture's vector with its caption's, in [0, 2.5]; the mean is the corpus's score.
 
@@ -21,6 +24,7 @@ def clip_score(images: Float[Tensor, "images width"], captions: Float[Tensor, "_
     return WEIGHT * _cosine(images, captions, "images", "captions").clamp(min=0)
 
 
+@checked
 def ref_clip_score(
     images: Float[Tensor, "images width"],
     captions: Float[Tensor, "_ width"],
@@ -65,4 +69,5 @@ def _cosine(first: Tensor, second: Tensor, name: str, other: str) -> Tensor:
         if not bool((length.isfinite() & (length > 0)).all()):
             raise ValueError(f"A vector in {what} is zero or not finite, so it has no direction: find what made it.")
         vectors.append(vector / length)
-    return (vectors[0] * vectors[1]).sum(dim=-1)
+    # Rounding takes the cosine of a vector with itself above 1, and a score above its maximum.
+    return (vectors[0] * vectors[1]).sum(dim=-1).clamp(max=1)

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Real
 from torch import Tensor
+
+from tinyvlm.metrics.arguments import checked
 
 CHANCE = 0.5
 
@@ -29,9 +31,10 @@ class Contrast(NamedTuple):
         return math.sqrt(self.value * (1 - self.value) / self.n)
 
 
+@checked
 def forced_choice(
-    true_scores: Shaped[Tensor, "scenes"],
-    changed_scores: Shaped[Tensor, "scenes"],
+    true_scores: Real[Tensor, "scenes"],
+    changed_scores: Real[Tensor, "scenes"],
     admitted: Bool[Tensor, "scenes"] | None = None,
 ) -> Contrast:
     """How often the true caption beats the changed one.
@@ -132,7 +135,7 @@ def contrast_table(
     true_scores: {model: [scenes]}, each image with its true caption. changed_scores: {model: {change: [scenes]}},
     with the changed caption. admitted: {change: bool [scenes]}. changes: the columns in order; without it, the keys
     of `admitted`. A change that no scene admits is left blank in every row. ValueError if a model lacks scores for a
-    change.
+    change, and as for `forced_choice`, naming model and change.
     """
     columns = tuple(admitted if changes is None else changes)
     unknown = [change for change in columns if change not in admitted]
@@ -145,7 +148,10 @@ def contrast_table(
         missing = [change for change in possible if change not in changed]
         if missing:
             raise ValueError(f"{model} has no scores for {', '.join(missing)}: score them, or name fewer changes.")
-        rows[model] = {
-            change: forced_choice(scores, changed[change], torch.as_tensor(admitted[change])) for change in possible
-        }
+        rows[model] = {}
+        for change in possible:
+            try:
+                rows[model][change] = forced_choice(scores, changed[change], admitted[change])
+            except ValueError as error:
+                raise ValueError(f"{model}, {change}: {error}") from error
     return ContrastTable(rows)

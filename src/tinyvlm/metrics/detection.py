@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Integer, Real
 from torch import Tensor
 
+from tinyvlm.metrics.arguments import checked
 from tinyvlm.metrics.boxes import box_area, check_boxes, intersection
 from tinyvlm.metrics.ranking import RECALLS, at_recalls, envelope
 
@@ -29,18 +30,18 @@ class TrueBoxes:
     A crowd is a region that holds many things of its class: a detection inside it is neither right nor wrong.
     """
 
-    boxes: Shaped[Tensor, "n 4"]
-    classes: Shaped[Tensor, "_"]
-    crowd: Bool[Tensor, "_"] | None = None
+    boxes: Tensor
+    classes: Tensor
+    crowd: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class DetectedBoxes:
     """What a model found in one picture: boxes [n, 4] as (left, top, right, bottom), classes int [n], scores [n]."""
 
-    boxes: Shaped[Tensor, "n 4"]
-    classes: Shaped[Tensor, "_"]
-    scores: Shaped[Tensor, "_"]
+    boxes: Tensor
+    classes: Tensor
+    scores: Tensor
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def box_average_precision(
     the true box that it overlaps most among those still free, if IoU reaches the threshold; with a crowd, IoU is the
     share of the *detection* that lies inside. Equal scores keep the order in which they were passed. Classes are those
     that occur; a class without a true box is left out of the means.
-    ValueError for no pictures, lengths that differ, NaN scores, boxes that are none, or an empty area range.
+    ValueError for no pictures or an empty area range, and, naming the picture, for dtypes or shapes other than above,
+    lengths that differ, NaN scores, or boxes that are none; `torch.tensor([])` is no boxes.
     """
     if len(detected) != len(truth) or len(truth) == 0:
         raise ValueError(f"{len(detected)} and {len(truth)} pictures: pass both sides of each, and at least one.")
@@ -107,19 +109,31 @@ _Matches = tuple[np.ndarray, np.ndarray, np.ndarray, int]
 
 def _picture(detected: DetectedBoxes, truth: TrueBoxes, number: int) -> tuple[_Found, _Shown]:
     """Both sides of one picture, checked, on the CPU."""
-    crowd = torch.zeros(len(truth.boxes), dtype=torch.bool) if truth.crowd is None else truth.crowd
-    if not len(detected.boxes) == len(detected.classes) == len(detected.scores):
-        raise ValueError(f"Picture {number} has boxes, classes and scores of different numbers: pass one each per box.")
-    if not len(truth.boxes) == len(truth.classes) == len(crowd):
-        raise ValueError(f"Picture {number} has true boxes, classes and crowd of different numbers: pass one each.")
-    if bool(detected.scores.isnan().any()):
-        raise ValueError(f"The scores of picture {number} hold NaN, which has no place in an order: find its source.")
-    found = check_boxes(detected.boxes.detach().cpu(), f"the detections of picture {number}")
-    shown = check_boxes(truth.boxes.detach().cpu(), f"the truth of picture {number}")
-    return (
-        (found, detected.classes.cpu().numpy(), detected.scores.detach().double().cpu().numpy()),
-        (shown, truth.classes.cpu().numpy(), crowd.cpu().numpy()),
-    )
+    try:
+        return (
+            _detections(detected.boxes, detected.classes, detected.scores),
+            _truth(truth.boxes, truth.classes, truth.crowd),
+        )
+    except ValueError as error:
+        raise ValueError(f"Picture {number}: {error}") from error
+
+
+@checked
+def _detections(boxes: Real[Tensor, "n 4"], classes: Integer[Tensor, "_"], scores: Real[Tensor, "_"]) -> _Found:
+    if not len(boxes) == len(classes) == len(scores):
+        raise ValueError("detected boxes, classes and scores are of different numbers: pass one each per box.")
+    if bool(scores.isnan().any()):
+        raise ValueError("scores hold NaN, which has no place in an order: find its source.")
+    found = check_boxes(boxes.detach().cpu(), "the detections")
+    return found, classes.cpu().numpy(), scores.detach().double().cpu().numpy()
+
+
+@checked
+def _truth(boxes: Real[Tensor, "n 4"], classes: Integer[Tensor, "_"], crowd: Bool[Tensor, "_"] | None) -> _Shown:
+    crowd = torch.zeros(len(boxes), dtype=torch.bool) if crowd is None else crowd
+    if not len(boxes) == len(classes) == len(crowd):
+        raise ValueError("true boxes, classes and crowd are of different numbers: pass one each.")
+    return check_boxes(boxes.detach().cpu(), "the truth"), classes.cpu().numpy(), crowd.cpu().numpy()
 
 
 def _match(found: _Found, shown: _Shown, number: int, area: tuple[float, float]) -> _Matches | None:

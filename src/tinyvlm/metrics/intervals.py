@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from tinyvlm.metrics.arguments import checked
+
 _INDICES_AT_ONCE = 2_000_000  # 16 MB of int64, so that large test sets do not fill the memory
 
 
@@ -21,6 +23,7 @@ class Interval(NamedTuple):
     high: float
 
 
+@checked
 def bootstrap_interval(
     values: Tensor | np.ndarray | Sequence[float], level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval:
@@ -30,8 +33,14 @@ def bootstrap_interval(
     means inside the interval, in (0, 1). The same seed gives the same interval. ValueError for fewer than two values,
     values that are not finite, or a level or number of resamples out of range.
     """
-    array = values.detach().cpu().double().numpy() if isinstance(values, Tensor) else values
-    data = np.asarray(array, dtype=np.float64).reshape(-1)
+    array = values.detach().cpu() if isinstance(values, Tensor) else values
+    try:
+        data = np.asarray(array.double().numpy() if isinstance(array, Tensor) else array)
+        if data.dtype.kind not in "biuf":
+            raise TypeError(f"dtype {data.dtype}")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"values are no real numbers ({error}): pass one number per example.") from error
+    data = data.astype(np.float64).reshape(-1)
     if data.size < 2:
         raise ValueError(f"A bootstrap needs at least 2 values and got {data.size}: measure more examples.")
     if not np.isfinite(data).all():

@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Integer
 from torch import Tensor
 
+from tinyvlm.metrics.arguments import checked
 from tinyvlm.metrics.classification import accuracy
 
 ENTAILMENT = ("entailment", "neutral", "contradiction")
@@ -18,8 +19,9 @@ class PairAccuracy(NamedTuple):
     consistency: float
 
 
+@checked
 def pair_accuracy(
-    predicted: Bool[Tensor, "pairs"], true: Bool[Tensor, "_"], statement: Int[Tensor, "_"] | None = None
+    predicted: Bool[Tensor, "pairs"], true: Bool[Tensor, "_"], statement: Integer[Tensor, "_"] | None = None
 ) -> PairAccuracy:
     """Accuracy and consistency of NLVR2 (Suhr et al., ACL 2019, section 4 of arXiv 1811.00491).
 
@@ -40,7 +42,8 @@ def pair_accuracy(
     return PairAccuracy(right, float((wrong == 0).double().mean()))
 
 
-def entailment_accuracy(predicted: Shaped[Tensor, "pictures"], labels: Shaped[Tensor, "_"]) -> float:
+@checked
+def entailment_accuracy(predicted: Integer[Tensor, "pictures"], labels: Integer[Tensor, "_"]) -> float:
     """Three-way accuracy of visual entailment (SNLI-VE; Xie et al., arXiv 1901.06706), in [0, 1]; chance is 1/3.
 
     predicted, labels: integers, places in `ENTAILMENT`. ValueError for numbers outside, lengths that differ, or no

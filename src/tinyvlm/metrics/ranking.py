@@ -8,15 +8,18 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Real
 from torch import Tensor
+
+from tinyvlm.metrics.arguments import checked
 
 Rule = Literal["all-point", "11-point", "101-point", "step"]
 RULES: tuple[Rule, ...] = ("all-point", "11-point", "101-point", "step")
 RECALLS = np.linspace(0.0, 1.0, 101)  # COCO's recall thresholds, with its rounding
 
 
-def roc_auc(scores: Shaped[Tensor, "examples"], labels: Shaped[Tensor, "_"]) -> float:
+@checked
+def roc_auc(scores: Real[Tensor, "examples"], labels: Real[Tensor, "_"]) -> float:
     """Probability that a random positive scores higher than a random negative, ties counting 1/2: in [0, 1].
 
     scores: any real numbers, higher means positive. labels: 1 or True for positives, 0 or False for the others. It is
@@ -35,8 +38,9 @@ def roc_auc(scores: Shaped[Tensor, "examples"], labels: Shaped[Tensor, "_"]) -> 
     return (total - positives * (positives + 1) / 2) / (positives * negatives)
 
 
+@checked
 def average_precision(
-    scores: Shaped[Tensor, "examples"], labels: Shaped[Tensor, "_"], rule: Rule = "all-point"
+    scores: Real[Tensor, "examples"], labels: Real[Tensor, "_"], rule: Rule = "all-point"
 ) -> float:
     """Precision averaged over recall, in [0, 1].
 
@@ -70,8 +74,9 @@ def average_precision(
     return float((np.diff(hits, prepend=0) * precision).sum() / positives)
 
 
+@checked
 def mean_average_precision(
-    scores: Shaped[Tensor, "examples classes"], labels: Shaped[Tensor, "_ _"], rule: Rule = "11-point"
+    scores: Real[Tensor, "examples classes"], labels: Real[Tensor, "_ _"], rule: Rule = "11-point"
 ) -> float:
     """Mean over classes of `average_precision`, in [0, 1]: VOC 2007's classification metric with its 11 points.
 

@@ -9,8 +9,10 @@ which gives every pair the same score retrieves nothing.
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Int, Integer, Real
 from torch import Tensor
+
+from tinyvlm.metrics.arguments import checked
 
 
 class Recall(NamedTuple):
@@ -25,8 +27,9 @@ class Recall(NamedTuple):
         return (self.image_to_text + self.text_to_image) / 2
 
 
+@checked
 def ranks(
-    scores: Shaped[Tensor, "queries candidates"], relevant: Bool[Tensor, "queries candidates"]
+    scores: Real[Tensor, "queries candidates"], relevant: Bool[Tensor, "queries candidates"]
 ) -> Int[Tensor, "queries"]:
     """Rank (1 = first) of the best relevant candidate of each query, ties counted against it.
 
@@ -44,10 +47,11 @@ def ranks(
     return 1 + ((values >= best) & ~relevant).sum(dim=1, dtype=torch.int32)  # int32 sums six times as fast as int64
 
 
+@checked
 def recall_at_k(
-    scores: Shaped[Tensor, "images captions"],
+    scores: Real[Tensor, "images captions"],
     k: int = 1,
-    image_of_caption: Int[Tensor, "captions"] | None = None,
+    image_of_caption: Integer[Tensor, "captions"] | None = None,
 ) -> Recall:
     """Recall@K both ways.
 
@@ -66,7 +70,7 @@ def recall_at_k(
                 "pass image_of_caption, the row number of each caption's image."
             )
         image_of_caption = torch.arange(images, device=scores.device)
-    owner = image_of_caption.to(scores.device)
+    owner = image_of_caption.to(scores.device).long()
     if bool((owner < 0).any()) or bool((owner >= images).any()):
         raise ValueError(f"image_of_caption must lie in [0, {images - 1}], the rows of scores; mend what lies outside.")
     most = max(images, captions)
@@ -79,7 +83,7 @@ def recall_at_k(
     # As `ranks`, without its mask of the size of `scores`: count all candidates at least as good, less the right ones.
     values = scores.detach() if scores.is_floating_point() else scores.double()
     own = values[owner, torch.arange(captions, device=scores.device)]
-    best = values.new_full((images,), -torch.inf).scatter_reduce(0, owner.long(), own, "amax")
+    best = values.new_full((images,), -torch.inf).scatter_reduce(0, owner, own, "amax")
     as_good = owner[own == best[owner]].bincount(minlength=images)
     rank_of_text = 1 + _count_at_least(values, best[:, None], dim=1) - as_good
     rank_of_image = _count_at_least(values, own[None, :], dim=0)  # the right one counts itself
@@ -87,7 +91,7 @@ def recall_at_k(
 
 
 def _count_at_least(
-    scores: Shaped[Tensor, "images captions"], bound: Shaped[Tensor, "_ _"], dim: int
+    scores: Real[Tensor, "images captions"], bound: Real[Tensor, "_ _"], dim: int
 ) -> Int[Tensor, "queries"]:
     """How many scores reach the bound, along one axis. Comparing into float32 and adding that up is many times faster
     than counting booleans, and exact for fewer than 2^24 candidates."""

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tinyvlm.metrics.arguments import checked
 from tinyvlm.metrics.text import CaptionScores, split_captions
 
 
+@checked
 def rouge_l(hypotheses: Sequence[str], references: Sequence[Sequence[str]], beta: float = 1.2) -> CaptionScores:
     """F-measure of the longest common subsequence per image, in [0, 1], and its mean (Lin, 2004, section 3).
 

@@ -7,6 +7,8 @@ given by 0, 1, 2, 3 or 4 of the ten scores 0, 0.3, 0.6, 0.9 or 1, not 0, 1/3, 2/
 import re
 from collections.abc import Sequence
 
+from tinyvlm.metrics.arguments import checked
+
 _DIGITS = {"none": "0", "zero": "0"} | {
     word: str(number) for number, word in enumerate("one two three four five six seven eight nine ten".split(), start=1)
 }
@@ -34,6 +36,7 @@ _CONTRACTIONS = {
 } | {"somebody'd": "somebodyd"}  # the wrong way round in the original, kept for comparable numbers
 
 
+@checked
 def normalise_answer(answer: str) -> str:
     """The answer as the VQA evaluation compares it.
 
@@ -53,12 +56,13 @@ def normalise_answer(answer: str) -> str:
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 
+@checked
 def vqa_score(answer: str, humans: Sequence[str]) -> float:
     """Score of one answer in [0, 1]: min(1, matches/3) averaged over leaving out each person in turn.
 
     humans: the answers that people gave, ten in VQA. As in the original evaluation both sides are normalised only if
     the people's raw answers are not all equal; if they are, "No" does not match "no". ValueError for fewer than two
-    people, or one string in place of a list.
+    people, one string in place of a list, or an answer that is no string.
     """
     if isinstance(humans, str) or len(humans) < 2:
         got = "one string" if isinstance(humans, str) else len(humans)
@@ -71,6 +75,7 @@ def vqa_score(answer: str, humans: Sequence[str]) -> float:
     return sum(min(1.0, (total - match) / 3) for match in matches) / len(given)
 
 
+@checked
 def vqa_accuracy(answers: Sequence[str], humans: Sequence[Sequence[str]]) -> float:
     """Mean of `vqa_score` over questions, in [0, 1].
 

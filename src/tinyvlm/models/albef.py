@@ -34,18 +34,32 @@ from tinyvlm.layers.masks import Mask
 from tinyvlm.layers.poolers import pool
 from tinyvlm.layers.residual import Block, Residual, Stack
 from tinyvlm.models.base import Card, PaperModel
+from tinyvlm.models.texts import check_texts
 
 
 def _size(image_size: int, patch: int, width: int, layers: tuple[int, int, int], context: int) -> dict[str, Any]:
     image, text, fusion = layers
     vision = VisionConfig(
-        image_size=image_size, patch=patch, width=width, layers=image, heads=4, hidden=2 * width, class_token=False,
+        image_size=image_size,
+        patch=patch,
+        width=width,
+        layers=image,
+        heads=4,
+        hidden=2 * width,
+        class_token=False,
         position_std=0.5,
-    )  # fmt: skip
+    )
     bert = BertConfig(
-        vocabulary=4096, context=context, width=width, layers=text + fusion, heads=4, hidden=2 * width, eps=1e-5,
-        std=0.05, word_std=0.05,
-    )  # fmt: skip
+        vocabulary=4096,
+        context=context,
+        width=width,
+        layers=text + fusion,
+        heads=4,
+        hidden=2 * width,
+        eps=1e-5,
+        std=0.05,
+        word_std=0.05,
+    )
     return {"vision": vision, "bert": bert, "fusion": fusion, "embedding": width, "pool": "mean", "mask_id": 3}
 
 
@@ -130,12 +144,20 @@ class ALBEF(PaperModel):
         self.temperature = nn.Parameter(torch.tensor(config.temperature))
         self.match = nn.Linear(bert.width, 2)
         self.word = WordPredictor(bert)
-        for part in (self.vision.blocks, self.text, self.fusion, self.image_projection, self.text_projection,
-                     self.match, self.word):  # fmt: skip
+        for part in (
+            self.vision.blocks,
+            self.text,
+            self.fusion,
+            self.image_projection,
+            self.text_projection,
+            self.match,
+            self.word,
+        ):
             init_normal(part, bert.std)
 
     def text_tokens(self, ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"]) -> Float[Tensor, "b n width"]:
         """`mask` is True at real tokens."""
+        check_texts(ids, mask, self.config.bert.vocabulary)
         return self.text_norm(self.text(self.embedding(ids), attention={"mask": Mask(padding=mask)}))
 
     def embed_image(self, tokens: Float[Tensor, "b k width"]) -> Float[Tensor, "b d"]:
@@ -166,9 +188,12 @@ class ALBEF(PaperModel):
         return self.embed_text(self.text_tokens(ids, mask), mask)
 
     def predict_words(
-        self, image: Float[Tensor, "b c size size"], ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"],
+        self,
+        image: Float[Tensor, "b c size size"],
+        ids: Int[Tensor, "b n"],
+        mask: Bool[Tensor, "b n"],
         hidden: Bool[Tensor, "b n"],
-    ) -> Float[Tensor, "m vocabulary"]:  # fmt: skip
+    ) -> Float[Tensor, "m vocabulary"]:
         """Logits of the words at the `m` places called `hidden`."""
         return self.word(self(image, ids, mask).fused[hidden], self.embedding.words)
 

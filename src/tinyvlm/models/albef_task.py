@@ -65,10 +65,20 @@ class ALBEFTask(Task):
     updates: Tensor
 
     def __init__(
-        self, model: ALBEF, rates: Float[Tensor, " vocabulary"], *, itc: bool = True, itm: bool = True,
-        mlm: bool = True, hard: bool = True, momentum: float = 0.995, queue: int = 65536, alpha: float = 0.4,
-        ramp: int = 1000, gather: Gather = gather_with_gradient,
-    ):  # fmt: skip
+        self,
+        model: ALBEF,
+        rates: Float[Tensor, " vocabulary"],
+        *,
+        itc: bool = True,
+        itm: bool = True,
+        mlm: bool = True,
+        hard: bool = True,
+        momentum: float = 0.995,
+        queue: int = 65536,
+        alpha: float = 0.4,
+        ramp: int = 1000,
+        gather: Gather = gather_with_gradient,
+    ):
         super().__init__()
         if not (itc or itm or mlm):
             raise ValueError("ALBEFTask: itc, itm and mlm are all off, so that nothing would be learnt; keep one")

@@ -7,6 +7,8 @@ configuration and converted by `tinyvlm.interop`.
 
 import errno
 import json
+import math
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -15,21 +17,22 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from tinyvlm import __version__
 from tinyvlm.config import Config
 from tinyvlm.files import write_text, write_together
+from tinyvlm.models.folders import CONFIG, OURS, WEIGHTS, State, download, read_folder
 
-State = dict[str, Tensor]
 Converter = Callable[[State, dict[str, Any]], tuple[State, dict[str, Any]]]
 
 # Not `Self`: the checker of the tests decorates methods one by one, and then cannot know what `Self` is.
 Model = TypeVar("Model", bound="PaperModel")
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
-OPEN_CLIP_WEIGHTS, OPEN_CLIP = "open_clip_model.safetensors", "open_clip_config.json"
+STORED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,14 @@ class PaperModel(nn.Module):
         """Write `model.safetensors` and `config.json`; existing files survive a failure. Returns the folder.
 
         `dtype` stores the weights in another precision (float16 halves the file); loading brings them to float32.
+        Checkpoints of other libraries in the folder stay there, and `from_pretrained` reads this one.
+
+        ValueError, before anything is written, for a dtype that holds no real numbers and for weights that it cannot
+        hold: NaN, infinity, or above its maximum.
         """
         folder = Path(folder)
-        state = {name: value.detach().cpu().to(dtype).contiguous() for name, value in self.state_dict().items()}
-        header = {"model_type": "tinyvlm", "model": type(self).__name__, "version": __version__}
+        state = {name: _stored(name, value, dtype) for name, value in self.state_dict().items()}
+        header = {"model_type": OURS, "model": type(self).__name__, "version": __version__}
         text = json.dumps({**header, "config": self.config.to_dict()}, indent=2) + "\n"
         write_together(
             {folder / WEIGHTS: lambda path: _save(state, path), folder / CONFIG: lambda path: path.write_text(text)}
@@ -98,11 +105,12 @@ class PaperModel(nn.Module):
     def from_pretrained(cls: type[Model], source: str | Path, *, revision: str | None = None) -> Model:
         """Load from a folder or a Hub id, on the CPU, in float32 and evaluation mode.
 
-        Raises FileNotFoundError (nothing there, or no network) and ValueError (damaged, foreign, or not fitting).
+        Raises FileNotFoundError (nothing there, or no network) and ValueError (damaged, foreign, not fitting, or with
+        weights that are no finite real numbers).
         """
-        folder = Path(source) if Path(source).is_dir() else _download(str(source), revision)
-        config, state = _read(folder)
-        if config.get("model_type") != "tinyvlm":
+        folder = Path(source) if Path(source).is_dir() else download(str(source), revision)
+        config, state = read_folder(folder)
+        if config.get("model_type") != OURS:
             return cls.from_foreign(state, config, str(source))
         if config.get("model") != cls.__name__:
             raise ValueError(f"{source} holds a {config.get('model')}, not a {cls.__name__}; load it with that class")
@@ -114,20 +122,25 @@ class PaperModel(nn.Module):
     def from_foreign(cls: type[Model], state: State, config: dict[str, Any], source: str = "the given state") -> Model:
         """A model out of an official checkpoint's tensors and configuration (its `model_type` says whose)."""
         kind = config.get("model_type", "unknown")
-        if kind not in cls.FOREIGN:
-            known = ", ".join(["tinyvlm", *cls.FOREIGN])
+        if not isinstance(kind, str) or kind not in cls.FOREIGN:
+            known = ", ".join([OURS, *cls.FOREIGN])
             raise ValueError(f"{source} is of type {kind!r}; {cls.__name__} can load {known}: choose such a checkpoint")
         try:
             ours, values = cls.FOREIGN[kind](state, config)
         except KeyError as error:
             raise ValueError(f"{source} is no whole {kind!r} checkpoint: it lacks {error}; fetch it again") from error
+        except ValueError as error:
+            raise ValueError(f"{source}: {_line(error)}") from error
+        except (TypeError, AttributeError, IndexError, ArithmeticError, RuntimeError) as error:
+            raise ValueError(
+                f"{source} is no {kind!r} checkpoint that can be read ({type(error).__name__}: {_line(error)}); "
+                "fetch it again"
+            ) from error
         return cls._filled(ours, values, source)
 
     @classmethod
     def _filled(cls: type[Model], state: State, values: dict[str, Any], source: str) -> Model:
-        config = cls.Config.from_dict(values)
-        with torch.device("meta"):
-            model = cls(config)
+        model = cls._empty(values, source, most=2 * len(state) + 100)
         expected = model.state_dict()
         missing = sorted(set(expected) - set(state))
         strangers = sorted(set(state) - set(expected))
@@ -143,10 +156,35 @@ class PaperModel(nn.Module):
         ]
         if problems:
             raise ValueError(f"{source} does not fit {cls.__name__}: it {'; '.join(problems)}. Is it another model?")
-        model.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
+        loaded = {name: _loaded(f"{source}: {name}", value, expected[name].dtype) for name, value in state.items()}
+        model.load_state_dict(loaded, assign=True)
         for parameter in model.parameters():
             parameter.requires_grad_(True)
         return model.eval()
+
+    @classmethod
+    def _empty(cls: type[Model], values: dict[str, Any], source: str, most: int) -> Model:
+        """The model without weights. Building stops at `most` parameters, which a file with fewer tensors cannot fill:
+        a configuration of 10^9 layers would otherwise never end."""
+        thread, made = threading.get_ident(), 0
+
+        def count(*_: object) -> None:
+            nonlocal made
+            made += threading.get_ident() == thread
+            if made > most:
+                raise ValueError("it describes many more weights than the file holds")
+
+        hook = register_module_parameter_registration_hook(count)
+        try:
+            with torch.device("meta"), _Unfilled():
+                return cls(cls.Config.from_dict(values))
+        except Exception as error:  # what an impossible size raises depends on the layer
+            raise ValueError(
+                f"{source} has a configuration of which no {cls.__name__} can be built ({_line(error)}); "
+                "fetch or save the checkpoint again"
+            ) from error
+        finally:
+            hook.remove()
 
     def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
         """Upload weights, configuration and a model card to the Hub. Returns the address of the commit."""
@@ -176,75 +214,55 @@ class PaperModel(nn.Module):
         )
 
 
+class _Unfilled(TorchFunctionMode):
+    """Leaves out random starting values: on the meta device they are none, and drawing them imports PyTorch's compiler,
+    which takes seconds."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in ("normal_", "uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """One tensor as `save_pretrained` writes it. Counters keep their dtype: only weights have a precision."""
+    value = value.detach().cpu().contiguous()
+    if not value.is_floating_point():
+        return value
+    if dtype is not None and dtype not in STORED:
+        known = ", ".join(str(known).removeprefix("torch.") for known in STORED)
+        raise ValueError(f"dtype={dtype} cannot hold weights: choose {known}, or none to keep them as they are")
+    kept = value.to(dtype)
+    if not bool(kept.isfinite().all()):
+        extreme = value.abs().max().item()
+        remedy = "find the step that produced it" if not math.isfinite(extreme) else "save in bfloat16 or float32"
+        raise ValueError(f"{name} holds {extreme:g}, which {kept.dtype} cannot store as a finite number: {remedy}")
+    return kept
+
+
+def _loaded(name: str, value: Tensor, wanted: torch.dtype) -> Tensor:
+    """One tensor as the model keeps it: weights in float32, counters as whole numbers."""
+    if not wanted.is_floating_point:
+        if value.is_floating_point() or value.is_complex():
+            raise ValueError(f"{name} is {value.dtype} where whole numbers belong; fetch or save the checkpoint again")
+        return value.to(wanted)
+    if value.dtype not in STORED:
+        raise ValueError(f"{name} is {value.dtype}, no dtype of weights; fetch or save the checkpoint again")
+    value = value.float()
+    if not bool(value.isfinite().all()):
+        raise ValueError(f"{name} holds NaN or infinity; fetch the checkpoint again, or find the step that produced it")
+    return value
+
+
 def _save(state: State, path: Path) -> None:
     try:
         save_file(state, path, metadata={"format": "pt"})
     except SafetensorError as error:  # what this library makes of a full disk
         raise OSError(errno.EIO, str(error)) from error
-
-
-def _read(folder: Path) -> tuple[dict[str, Any], State]:
-    """Configuration and weights of a folder as we, transformers or open_clip write it."""
-    if not (folder / CONFIG).is_file() and not (folder / OPEN_CLIP).is_file():
-        raise FileNotFoundError(f"{folder} has no {CONFIG}; point to a folder written by save_pretrained")
-    if (folder / OPEN_CLIP).is_file():  # beside it may lie a config.json of transformers, for the same weights
-        config, weights = {"model_type": "open_clip", **_json(folder / OPEN_CLIP)["model_cfg"]}, OPEN_CLIP_WEIGHTS
-    else:
-        config, weights = _json(folder / CONFIG), WEIGHTS
-    index = folder / f"{WEIGHTS}.index.json"
-    parts = sorted(set(_json(index)["weight_map"].values())) if index.is_file() else [weights]
-    state: State = {}
-    for part in parts:
-        try:
-            state.update(load_file(folder / part))
-        except FileNotFoundError:
-            raise FileNotFoundError(
-                f"{folder} has no {part}; this course never unpickles: convert the checkpoint with its own library's "
-                "save_pretrained first"
-            ) from None
-        except SafetensorError as error:
-            raise ValueError(f"{folder / part} is damaged or cut short ({error}); fetch or save it again") from error
-    return config, state
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON ({error}); fetch or save the checkpoint again") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} holds no JSON object; fetch or save the checkpoint again")
-    return value
-
-
-def _download(name: str, revision: str | None) -> Path:
-    """A Hub repository's configuration and weights in the local cache."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    remedy = "pass a folder written by save_pretrained, or go online once so that it lands in the local cache"
-    wanted = ["*.json", "*.safetensors"]
-    try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
-        if revision is None and not any(folder.glob("*.safetensors")) and (converted := _conversion(name)):
-            folder = Path(snapshot_download(name, revision=converted, allow_patterns=wanted))
-        return folder
-    except HFValidationError as error:
-        raise FileNotFoundError(f"{name} is neither a folder nor a Hub id: {remedy}") from error
-    except (LocalEntryNotFoundError, ConnectionError) as error:
-        raise FileNotFoundError(f"{name} is not in the local cache and the Hub cannot be reached: {remedy}") from error
-    except Exception as error:  # what a failed connection raises depends on the client's version
-        raise FileNotFoundError(f"the Hub does not give {name} ({type(error).__name__}): {remedy}") from error
-
-
-def _conversion(name: str) -> str | None:
-    """The branch on which the Hub's converter offers a pickled checkpoint as safetensors; None if there is none.
-
-    Official checkpoints of 2021 and 2022 are often older than the format and were never converted on their main branch.
-    """
-    from huggingface_hub import HfApi
-
-    for request in HfApi().get_repo_discussions(name, author="SFconvertbot", discussion_type="pull_request"):
-        if "safetensors" in request.title and request.status == "open":
-            return str(request.git_reference)
-    return None

@@ -36,14 +36,24 @@ from tinyvlm.layers.poolers import pool
 from tinyvlm.layers.residual import Block, Residual
 from tinyvlm.models.base import Card, PaperModel
 from tinyvlm.models.task import Batch, Task, Term
+from tinyvlm.models.texts import check_texts, ends
 from tinyvlm.objectives.contrastive import Gather, gather_with_gradient, info_nce
 
 
 def _vision(width: int, layers: int, heads: int, patch: int, image_size: int = 224) -> VisionConfig:
     return VisionConfig(
-        image_size=image_size, patch=patch, width=width, layers=layers, heads=heads, hidden=4 * width,
-        activation="quick_gelu", eps=1e-5, norm_before=True, patch_bias=False, position_std=width**-0.5,
-    )  # fmt: skip
+        image_size=image_size,
+        patch=patch,
+        width=width,
+        layers=layers,
+        heads=heads,
+        hidden=4 * width,
+        activation="quick_gelu",
+        eps=1e-5,
+        norm_before=True,
+        patch_bias=False,
+        position_std=width**-0.5,
+    )
 
 
 def _text(width: int, layers: int, heads: int, **changes: Any) -> TextConfig:
@@ -150,7 +160,12 @@ class CLIP(PaperModel):
         return F.normalize(self.image_projection(pool(self.vision(image), self.config.image_pool)), dim=-1)
 
     def encode_text(self, ids: Int[Tensor, "t n"], mask: Bool[Tensor, "t n"] | None = None) -> Float[Tensor, "t d"]:
-        """Texts as unit vectors. Without a mask (True = real token) the text ends at the configured end token."""
+        """Texts as unit vectors. Without a mask (True = real token) the text ends at the configured end token.
+
+        ValueError for what `check_texts` refuses, padding on the left among it, and without a mask for a text that has
+        no end token.
+        """
+        check_texts(ids, mask, self.config.text.vocabulary)
         if mask is None:
             mask = self._before_end(ids)
         return F.normalize(self.text_projection(pool(self.text(ids, mask), self.config.text_pool, mask)), dim=-1)
@@ -173,7 +188,7 @@ class CLIP(PaperModel):
         return F.normalize(prompts.mean(1), dim=-1)
 
     def _before_end(self, ids: Tensor) -> Tensor:
-        end = ids.argmax(1) if self.config.end_id is None else (ids == self.config.end_id).int().argmax(1)
+        end = ends(ids, self.config.end_id)
         return torch.arange(ids.shape[1], device=ids.device) <= end[:, None]
 
 

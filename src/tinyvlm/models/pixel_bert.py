@@ -43,19 +43,31 @@ from tinyvlm.layers.poolers import pool
 from tinyvlm.layers.residual import Block, Residual, Stack
 from tinyvlm.models.base import Card, PaperModel
 from tinyvlm.models.task import Batch, Task, Term, same_scene
+from tinyvlm.models.texts import check_texts
 from tinyvlm.objectives.masking import mask_tokens, masked_loss
 from tinyvlm.objectives.matching import matching_loss, shuffled_half
 
 
 def _size(image_size: int, stem: int, width: int, layers: int, context: int) -> dict[str, Any]:
     trunk = ResNetConfig(
-        image_size=image_size, stem=stem, small_stem=True, depths=(1, 1, 1), widths=(stem, 2 * stem, width),
+        image_size=image_size,
+        stem=stem,
+        small_stem=True,
+        depths=(1, 1, 1),
+        widths=(stem, 2 * stem, width),
         bottleneck=False,
-    )  # fmt: skip
+    )
     bert = BertConfig(
-        vocabulary=4096, context=context, width=width, layers=layers, heads=4, hidden=2 * width, eps=1e-5, std=0.05,
+        vocabulary=4096,
+        context=context,
+        width=width,
+        layers=layers,
+        heads=4,
+        hidden=2 * width,
+        eps=1e-5,
+        std=0.05,
         word_std=0.05,
-    )  # fmt: skip
+    )
     return {"trunk": trunk, "bert": bert, "max_pool": False, "pool": "mean", "mask_id": 3}
 
 
@@ -149,6 +161,7 @@ class PixelBERT(PaperModel):
         self, image_tokens: Float[Tensor, "b k width"], ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"]
     ) -> PixelBERTOutput:
         """The single stream: words (`mask` is True at real ones), then cells, of which there may be none."""
+        check_texts(ids, mask, self.config.bert.vocabulary)
         x = torch.cat([self.embedding(ids), image_tokens], dim=1)
         real = torch.cat([mask, mask.new_ones(image_tokens.shape[:2])], dim=1)
         x = self.norm(self.blocks(x, attention={"mask": Mask(padding=real)}))
@@ -163,9 +176,12 @@ class PixelBERT(PaperModel):
         return self.fuse(self.image_tokens(image), ids, mask)
 
     def predict_words(
-        self, image: Float[Tensor, "b c size size"], ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"],
+        self,
+        image: Float[Tensor, "b c size size"],
+        ids: Int[Tensor, "b n"],
+        mask: Bool[Tensor, "b n"],
         hidden: Bool[Tensor, "b n"],
-    ) -> Float[Tensor, "m vocabulary"]:  # fmt: skip
+    ) -> Float[Tensor, "m vocabulary"]:
         """Logits of the words at the `m` places called `hidden`."""
         return self.word(self(image, ids, mask).text_tokens[hidden], self.embedding.words)
 
@@ -189,9 +205,15 @@ class PixelBERTTask(Task):
     model: PixelBERT
 
     def __init__(
-        self, model: PixelBERT, rates: Float[Tensor, " vocabulary"], *, cells: int | None = None, mlm: bool = True,
-        itm: bool = True, frozen_norm: bool = False,
-    ):  # fmt: skip
+        self,
+        model: PixelBERT,
+        rates: Float[Tensor, " vocabulary"],
+        *,
+        cells: int | None = None,
+        mlm: bool = True,
+        itm: bool = True,
+        frozen_norm: bool = False,
+    ):
         super().__init__()
         if not (mlm or itm):
             raise ValueError("PixelBERTTask: mlm and itm are both off, so that nothing would be learnt; keep one")
