@@ -226,6 +226,20 @@ def serve(
 
 
 @app.command()
+def new(
+    week: WeekNumber,
+    name: Annotated[str | None, typer.Option(help="the model's module, as in beit (default: from `short`)")] = None,
+) -> None:
+    """Begin a week's chapter: model, experiments, notebook and tests from templates, which run as they are."""
+    from coursekit.new import new_week
+
+    root, _ = _course()
+    for path in new_week(root, week, name):
+        out.print(path, markup=False)
+    out.print(f"Write the paper's model, then run `course run {week} --preset smoke` and `course check {week}`.")
+
+
+@app.command()
 def fork(
     url: Annotated[str, typer.Argument(metavar="URL", help="https://github.com/OWNER/NAME")],
     branch: Annotated[str | None, typer.Option(help="branch that Colab opens and installs (default: as it is)")] = None,

@@ -44,6 +44,10 @@ def test_list_shows_every_week(course_command):
     (("run", 3, "--preset", "fast"), "Unknown preset 'fast': choose one of smoke, cpu, gpu."),
     (("claims", 3, "--preset", "fast"), "Unknown preset 'fast': choose one of smoke, cpu, gpu."),
     (("run", 3, "--size", "huge"), "unknown size 'huge'"),
+    (("new", 3), "Week 3 has its chapter, notebooks/week03_clip.ipynb"),
+    (("new", 6, "--name", "Bad Name"), "'Bad Name' names no module: give small letters"),
+    (("new", 6), "src/tinyvlm/models/__init__.py is missing"),
+    (("fork", "https://github.com/else/where", "--branch", "a b"), "'a b' is not a branch: write letters"),
     (("serve", "--port", 0), "build it first with `make site`"),
     (("fork", "https://example.org/x"), "is not a repository: write https://github.com/OWNER/NAME"),
 ])  # fmt: skip
