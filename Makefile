@@ -111,13 +111,14 @@ test: deps setup reference ## everything that CI checks
 	@$(MAKE) --no-print-directory browser
 	@$(PY) .ci/count.py $(RESULTS)
 
-quick: setup ## what "this commit is green" means: lint, types and the fast tests, at most 3 minutes
+quick: setup ## what "this commit is green" means: lint, types, prose and the fast tests, at most 3 minutes
 	@$(MAKE) --no-print-directory lint
 	$(TEST_ENV) $(PY) -m pytest -n $(JOBS) -m "not slow and not browser and not alone"
 
 lint: setup
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	$(PY) tools/prose.py
 
 unit: setup
 	$(TEST_ENV) $(PY) -m pytest -n $(JOBS) -m "not browser and not alone" --durations=10 --junitxml=$(RESULTS)/unit.xml
