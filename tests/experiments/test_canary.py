@@ -1,6 +1,8 @@
 """Canaries: what counts as the same numbers, and that a week's own can be run and repeated."""
 
 import copy
+import json
+from pathlib import Path
 
 import pytest
 import toy_week
@@ -76,8 +78,6 @@ def test_a_toys_canary_leaves_seconds_out():
 
 
 def test_a_process_of_its_own_gives_the_same_and_a_broken_one_is_named(monkeypatch):
-    from pathlib import Path
-
     monkeypatch.setenv("PYTHONPATH", str(Path(toy_week.__file__).parent))
     found, known = run_canary(toy_week)
     assert found == canary(toy_week) and known["cpu"]["method"] == settings(toy_week, "method", "cpu")
@@ -86,9 +86,14 @@ def test_a_process_of_its_own_gives_the_same_and_a_broken_one_is_named(monkeypat
         run_canary(toy_week)
 
 
+RECEIPTS = sorted((Path(__file__).parents[2] / "notebooks" / "receipts").glob("week*.json"))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("week", range(1, 6))
-def test_a_weeks_canary_is_the_same_again(week):
-    first, _ = run_canary(week)
-    assert differences(first, run_canary(week)[0]) == []
-    assert first["arm"] == week_module(week).CLAIMS[0].arms[0] and (first["losses"] or week == 1)
+@pytest.mark.parametrize("path", RECEIPTS, ids=lambda path: path.stem)
+def test_this_code_gives_the_smoke_numbers_of_every_receipt(path):
+    """What `course verify` compares, here on this machine: the receipts in the tree hold for the code in the tree."""
+    receipt = json.loads(path.read_text(encoding="utf-8"))
+    found, settings = run_canary(receipt["week"])
+    assert differences(receipt["canary"], found) == [] and settings[receipt["preset"]] == receipt["settings"]
+    assert found["arm"] == week_module(receipt["week"]).CLAIMS[0].arms[0] and (found["losses"] or receipt["week"] == 1)
