@@ -78,7 +78,7 @@ def verify(root: Path, week: Week, progress: Progress) -> Verified:
 
 
 def added(root: Path, week: Week, preset: str, progress: Progress) -> dict[str, Any]:
-    """What a fresh receipt is given for later: canary and smoke numbers of its code, its settings, its commit."""
+    """What a new receipt is given for later: canary and smoke numbers of its code, its settings, its commit."""
     from tinyvlm.experiments.canary import run_canary
 
     canary, settings = run_canary(week.week)
