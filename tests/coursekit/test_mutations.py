@@ -39,7 +39,7 @@ def copy(original, tmp_path) -> Path:
 def course(folder: Path, *words: str) -> tuple[int, str]:
     """Exit status and output of `course WORDS` with the copy's code."""
     done = subprocess.run(
-        [sys.executable, "-m", "coursekit.entry", *words],
+        [sys.executable, "-c", "from coursekit.entry import main; main()", *words],
         cwd=folder, env=os.environ | {"PYTHONPATH": str(folder / "src")}, capture_output=True, text=True,
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
