@@ -168,9 +168,7 @@ def arms_table(
     return table(lines, [*(LABELS.get(name, name) for name in values), "seeds"], head=prefix.rstrip(": ") or "run")
 
 
-def stored_changes(
-    week: Week, arm: str, like: Mapping[str, Contrast], preset: str | None = None
-) -> StoredChanges:
+def stored_changes(week: Week, arm: str, like: Mapping[str, Contrast], preset: str | None = None) -> StoredChanges:
     """A row of single changes: an arm's stored runs, mean over seeds; empty where no run is stored.
 
     like: this notebook's own row; the scenes are the same, so as many of them admit each change. The row's `seeds` is

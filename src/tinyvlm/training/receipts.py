@@ -72,9 +72,7 @@ class Receipt:
         rounded = {key: None if number is None else float(number) for key, number in row.items()}
         self._metrics[name] = rounded | {"higher_is_better": higher_is_better}
 
-    def changes(
-        self, model: str, rows: Mapping[str, Mapping[str, float]], seeds: int = 1, budget: str = ""
-    ) -> None:
+    def changes(self, model: str, rows: Mapping[str, Mapping[str, float]], seeds: int = 1, budget: str = "") -> None:
         """Note forced-choice accuracies per single change: {change: {"value": accuracy, "n": scenes}}.
 
         seeds: over how many seeds the accuracies are means. budget: the world and the training in words ("1–2 objects,
