@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from tinyvlm.data.captions import captions
-from tinyvlm.data.changes import CHANGES, change_scenes, changed_captions
+from tinyvlm.data.changes import CHANGES, LABELS, change_scenes, changed_captions
 from tinyvlm.data.emoji import load_emoji
 from tinyvlm.data.episodes import Episodes
 from tinyvlm.data.noise import NOISES, Noise, NoisyWorld
@@ -146,7 +146,7 @@ def changes() -> list[Card]:
         scenes = _admitting(change, SceneSpec(relations=1.0) if change == "relation" else PAIRS)
         said, changed = captions(scenes)[0], changed_captions(scenes, change)[0][0]
         lines = (Line(said, "true-caption"), Line(changed, "false-caption"))
-        cards.append(Card(picture(render(scenes, SIDE)[0]), said, lines, change))
+        cards.append(Card(picture(render(scenes, SIDE)[0]), said, lines, LABELS[change]))
     return cards
 
 

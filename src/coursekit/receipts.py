@@ -57,6 +57,10 @@ class Proof:
         """Forced-choice accuracy by model and change: `{model: {change: {"value": 0..1, "n": scenes}}}`."""
         return self.data.get("single_changes") or {}
 
+    def runs_behind(self, model: str) -> dict[str, Any]:
+        """A row's number of seeds and its budget in words; None and "" for a receipt that does not say."""
+        return {"seeds": None, "budget": ""} | (self.data.get("single_change_runs") or {}).get(model, {})
+
 
 def proof(root: Path, week: Week) -> Proof | None:
     """The receipt of `week` and its state; None for a week without a chapter. ValueError when it is not a receipt.

@@ -34,6 +34,22 @@ def test_red_thread_has_a_row_a_model_and_the_columns_of_the_data(course):
     assert "week 3, code has changed since" in html
 
 
+def test_red_thread_names_seeds_and_budget_where_the_receipt_has_them(course):
+    values = {"count": {"value": 0.9, "n": 512}}
+    data = {
+        "single_changes": {"CLIP": values, "one": values, "old": values},
+        "single_change_runs": {
+            "CLIP": {"seeds": 3, "budget": "1–2 objects, 700 updates"}, "one": {"seeds": 1, "budget": ""}
+        },
+    }  # fmt: skip
+    table = red_thread([Proof(course.week(3), Standing("this"), data)])
+    assert table["changes"] == ["count"]
+    html = render("red_thread", link=str, **table)
+    assert '<th scope="col">one object left out</th>' in html and ">count<" not in html
+    assert ">week 3, 3 seeds, 1–2 objects, 700 updates<" in html
+    assert ">week 3, 1 seed<" in html and ">week 3<" in html
+
+
 def test_red_thread_without_receipts_says_so():
     html = render("red_thread", link=str, **red_thread([]))
     assert "No model has filled this table yet" in html and "<table" not in html
@@ -63,7 +79,22 @@ def test_proof_shows_claims_with_their_seeds_escaped(course, receipt):
     html = render("proof", proof=Proof(course.week(3), Standing("this"), receipt | {"claims": [CLAIM]}))
     assert "It retrieves &amp; cannot &lt;bind&gt;." in html and "not held at this scale" in html
     assert [cell for cell in re.findall(r"<td>(.*?)</td>", html)][-4:] == ["0.500", "0.520", "0.400", "0.410"]
-    assert "0.310 to 0.500; it had to lie above 0.200" in html
+    assert "95 % interval of the value: 0.310 to 0.500; it had to lie above 0.200" in html
+    assert ">difference<" not in html and "Paired" not in html  # one arm: nothing is paired
+
+
+def test_proof_names_a_difference_a_live_run_and_what_one_seed_tests(course, receipt):
+    arms = {"a": [0.9, 0.8], "b": [0.5, 0.5]}
+    live = {"seed": 0, "arms": ["a"], "difference": -0.1, "interval": [-3.0, 3.2], "verdict": "undecided",
+            "stored": "held"}  # fmt: skip
+    compared = CLAIM | {"per_seed": arms, "quantity": "difference", "verdict": "undecided", "live": live}
+    old = CLAIM | {"seeds": [0], "per_seed": {"a": [0.9], "b": [0.5]}, "difference": [0.4], "interval": None,
+                   "verdict": "undecided"}  # fmt: skip
+    html = render("proof", proof=Proof(course.week(3), Standing("this"), receipt | {"claims": [compared, old]}))
+    assert "Paired 95 % interval of the difference: 0.310" in html and html.count(">difference<") == 2
+    assert "The live run of seed 0 gives -0.100" in html and "undecided, interval -3.000 to 3.200" in html
+    assert "With the stored one: held." in html
+    assert re.findall(r'class="verdict verdict-undecided">([a-z ]+)<', html) == ["undecided", "not tested"]
 
 
 def test_a_template_that_lacks_a_value_is_an_error(course):

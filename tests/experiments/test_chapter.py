@@ -27,6 +27,7 @@ ROW = {
     "seeds": [0, 1, 2],
     "per_seed": {"method": [0.9, 0.8, 0.7], "baseline": [0.5, 0.5, 0.5]},
     "difference": [0.4, 0.3, 0.2],
+    "quantity": "difference",
     "interval": [0.0516, 0.5484],
     "verdict": "held",
     "state": "verified",
@@ -38,7 +39,7 @@ ONE_SEED = ROW | {
     "per_seed": {"method": [0.9], "baseline": [0.5]},
     "difference": [0.4],
     "interval": None,
-    "verdict": "undecided",
+    "verdict": "not tested",
 }
 NO_SEED = ONE_SEED | {"id": "third", "seeds": [], "per_seed": {"method": []}, "difference": [], "state": None}
 RUNS = {
@@ -147,6 +148,8 @@ def test_the_difference_stands_with_its_interval_and_what_it_has_to_exceed():
         "0, 1, 2",
     )
     assert chapter.claim_table(ONE_SEED).rows[-1][2] == "–"
+    alone = ROW | {"arms": ["method"], "per_seed": {"method": [0.9, 0.8, 0.7]}, "quantity": "value"}
+    assert chapter.claim_table(alone).rows[-1][0] == "*value, to exceed 0.05*"
 
 
 def test_a_claim_about_several_metrics_has_a_difference_and_no_plot(monkeypatch, shown):
@@ -155,6 +158,30 @@ def test_a_claim_about_several_metrics_has_a_difference_and_no_plot(monkeypatch,
     chapter.show_claims(WEEK, Notes(), preset="cpu")
     (text,) = shown
     assert "| method | – | – | – | – |" in text["text/markdown"] and "| 0.300 |" in text["text/markdown"]
+
+
+def test_a_live_run_is_held_against_the_stored_one_and_both_are_told(asked, shown, monkeypatch):
+    given = []
+
+    def with_live(week, rows, live, seed, preset):
+        given.append((live, seed, preset))
+        told = {"seed": seed, "arms": ["method"], "difference": 0.1, "interval": [-0.2, 0.6]}
+        told |= {"verdict": "undecided", "stored": "held"}
+        return [rows[0] | {"verdict": "undecided", "live": told}, *rows[1:]]
+
+    monkeypatch.setattr(chapter.claims, "with_live", with_live)
+    notes, live = Notes(), {"method": {"score": 0.6}}
+    chapter.show_claims(WEEK, notes, preset="smoke", live=live)
+    assert given == [] and "live" not in notes.claims[0]  # a smoke run says nothing
+    shown.clear()
+    chapter.show_claims(WEEK, notes, preset="cpu", live=live, seed=1)
+    assert given == [(live, 1, "cpu")] and notes.claims[3]["verdict"] == "undecided"
+    assert shown[0]["text/markdown"].startswith(
+        "**Headline: undecided** (3 seeds, loaded, of verified code). The method beats its baseline. "
+        "The live run of seed 1 gives 0.100, the stored one 0.300. "
+        "With the live run: undecided, 95 % interval -0.200 to 0.600. With the stored one: held."
+    )
+    assert shown[1].endswith("against a margin of 0.05: undecided.")
 
 
 def test_claims_of_other_weeks_stand_behind_and_are_not_noted(asked, shown):
@@ -196,7 +223,9 @@ def test_stored_changes_are_means_over_seeds_or_nothing(asked):
     own = {"score": Contrast(0.6, 100), "a": Contrast(0.5, 50)}
     row = chapter.stored_changes(WEEK, "method", own, preset="cpu")
     assert {name: (round(cell.value, 6), cell.n) for name, cell in row.items()} == {"score": (0.8, 100), "a": (0.8, 50)}
-    assert chapter.stored_changes(WEEK, "never run", own, preset="cpu") == {}
+    assert row.seeds == 3
+    none = chapter.stored_changes(WEEK, "never run", own, preset="cpu")
+    assert none == {} and none.seeds == 0
 
 
 def test_source_is_one_highlighted_text_of_all_objects(shown):

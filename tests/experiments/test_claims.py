@@ -12,7 +12,7 @@ import pytest
 import toy_week
 
 from tinyvlm import evidence
-from tinyvlm.experiments.claims import Claim, arm_results, claim_results, interval, run_claims, verdict
+from tinyvlm.experiments.claims import Claim, arm_results, claim_results, interval, run_claims, verdict, with_live
 from tinyvlm.experiments.queue import Job, run_jobs
 
 HERE = Path(__file__).parent
@@ -65,8 +65,8 @@ def test_the_table_of_t_is_the_distributions():
         ([0.4, 0.1, -0.2], 0.0, "undecided"),
         ([0.4, 0.41, 0.4], 0.4, "undecided"),
         ([0.5, 0.5, 0.5], 0.2, "held"),
-        ([0.5], 0.0, "undecided"),
-        ([], 0.0, "undecided"),
+        ([0.5], 0.0, "not tested"),
+        ([], 0.0, "not tested"),
     ],
 )
 def test_verdicts(differences, margin, expected):
@@ -93,6 +93,7 @@ def test_the_queue_runs_each_job_once_and_judges(tmp_path, capfd):
     assert better["per_seed"] == {"method": [0.9, 0.91, 0.9], "baseline": [0.5, 0.5, 0.5]}
     assert better["difference"] == pytest.approx([0.4, 0.41, 0.4]) and better["interval"][0] > 0.38
     assert worse["verdict"] == "not held at this scale" and worse["kind"] == "direction" and worse["margin"] == 1.0
+    assert better["quantity"] == "difference" and worse["quantity"] == "value"  # its arms are shown times 100
     assert worse["per_seed"]["broken"] == pytest.approx([40, 40, 41])
     assert json.loads(json.dumps(rows)) == rows
     before = jobs(tmp_path)
@@ -103,7 +104,54 @@ def test_the_queue_runs_each_job_once_and_judges(tmp_path, capfd):
     assert run(tmp_path) == rows and jobs(tmp_path) == before and "canary" not in capfd.readouterr().out
     assert {row["id"]: row for row in claim_results(toy_week, tmp_path, "smoke")} == rows
     assert arm_results(toy_week, tmp_path, "smoke")["broken"][2]["metrics"]["score"] == 0.41
-    assert all(row["seeds"] == [] and row["verdict"] == "undecided" for row in claim_results(toy_week, tmp_path, "cpu"))
+    none = claim_results(toy_week, tmp_path, "cpu")
+    assert all(row["seeds"] == [] and row["verdict"] == "not tested" for row in none)
+
+
+@pytest.fixture
+def stored(monkeypatch):
+    """Two seeds of the toy week in memory, the method 0.4 above its baseline and then 0.41."""
+    scores = {"method": (0.9, 0.91), "baseline": (0.5, 0.5), "broken": (0.4, 0.4)}
+    found = {
+        arm: {seed: {"metrics": {"score": value}, "state": "this"} for seed, value in enumerate(values)}
+        for arm, values in scores.items()
+    }
+    monkeypatch.setattr("tinyvlm.experiments.claims.arm_results", lambda *_: found)
+    return claim_results(toy_week)
+
+
+def test_a_live_run_that_overturns_a_verdict_leaves_it_undecided(stored):
+    assert stored[0]["verdict"] == "held"
+    better, worse = with_live(toy_week, stored, {"method": {"score": 0.6}})
+    assert better["verdict"] == "undecided" and better["difference"] == pytest.approx([0.4, 0.41])
+    live = better["live"]
+    assert (live["seed"], live["arms"], live["stored"], live["verdict"]) == (0, ["method"], "held", "undecided")
+    assert live["difference"] == pytest.approx(0.1) and live["interval"] == pytest.approx(interval([0.1, 0.41]))
+    assert worse == stored[1] and "live" not in stored[0]
+    (overturned, _) = with_live(toy_week, stored, {"method": {"score": 0.49}, "baseline": {"score": 0.9}})
+    assert overturned["live"]["difference"] == pytest.approx(-0.41) and overturned["live"]["arms"][1] == "baseline"
+
+
+def test_a_live_run_that_agrees_is_noted_and_the_verdict_stays(stored):
+    better, _ = with_live(toy_week, stored, {"method": {"score": 0.92}}, seed=1)
+    assert better["verdict"] == "held" and better["live"]["verdict"] == "held"
+    assert better["live"]["difference"] == pytest.approx(0.42)
+    assert json.loads(json.dumps(better)) == better
+
+
+@pytest.mark.parametrize(
+    ("live", "seed"),
+    [({"method": {"score": 0.0}}, 7), ({"nobody": {"score": 0.0}}, 0), ({"method": {"loss": 0.0}}, 0)],
+    ids=["another seed", "another arm", "another metric"],
+)
+def test_a_live_run_that_a_claim_does_not_compare_leaves_it_alone(stored, live, seed):
+    assert with_live(toy_week, stored, live, seed) == stored
+
+
+def test_one_seed_stays_not_tested_whatever_the_live_run_says(stored, monkeypatch):
+    one = [row | {"seeds": [0], "difference": row["difference"][:1], "verdict": "not tested"} for row in stored]
+    better, _ = with_live(toy_week, one, {"method": {"score": -1.0}})
+    assert better["verdict"] == "not tested" and better["live"]["verdict"] == "not tested"
 
 
 def test_an_undecided_headline_gets_two_more_seeds_in_its_arms_only(tmp_path, monkeypatch, capfd):

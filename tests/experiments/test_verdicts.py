@@ -2,7 +2,7 @@
 
 import pytest
 
-from tinyvlm.experiments.verdicts import direction, mean, worst
+from tinyvlm.experiments.verdicts import direction, mean, quantity, worst
 
 
 def test_a_direction_counts_for_its_better_arm() -> None:
@@ -28,3 +28,18 @@ def test_worst_and_mean_of_the_metrics_that_are_named() -> None:
     assert worst("a", "b")(row) == 0.25 and mean("a", "b")(row) == 0.5
     with pytest.raises(KeyError):
         worst("a", "missing")(row)
+
+
+@pytest.mark.parametrize(
+    ("per_seed", "numbers", "name"),
+    [
+        ({"a": [0.9, 0.8], "b": [0.5, 0.5]}, [0.4, 0.3], "difference"),
+        ({"a": [0.9, 0.8], "b": [0.1, 0.1], "c": [0.5, 0.5]}, [0.4, 0.3], "difference"),
+        ({"a": [0.9, 0.8]}, [0.9, 0.8], "value"),
+        ({"a": [0.9, 0.8], "b": [0.5, 0.5]}, [1.8, 1.6], "value"),
+        ({"a": [], "b": []}, [0.4, 0.3], "value"),
+    ],
+    ids=["two arms", "three arms", "one arm", "ratio", "several metrics"],
+)
+def test_only_a_difference_of_the_numbers_shown_is_called_one(per_seed, numbers, name):
+    assert quantity(per_seed, numbers) == name

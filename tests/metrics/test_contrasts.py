@@ -49,6 +49,12 @@ def test_standard_error_is_the_binomial_one() -> None:
     assert Contrast(1.0, 100).standard_error == 0
 
 
+def test_a_reader_is_shown_what_count_does_and_the_stored_name_stays() -> None:
+    left_out = ContrastTable({"CLIP": {"count": Contrast(1.0, 8)}})
+    assert left_out.to_markdown().splitlines()[0] == "| model | one object left out |"
+    assert list(left_out.to_dict()["CLIP"]) == ["count"]
+
+
 @pytest.fixture
 def table() -> ContrastTable:
     true = {"CLIP": torch.tensor([1.0, 1.0, 1.0, 1.0]), "ALBEF": torch.tensor([2.0, 2.0, 2.0, 2.0])}

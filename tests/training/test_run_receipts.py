@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from tinyvlm import evidence
-from tinyvlm.training.receipts import KEYS, Receipt, Standing, core_difference, read_receipt, standing, verify
+from tinyvlm.training.receipts import KEYS, NEWER, Receipt, Standing, core_difference, read_receipt, standing, verify
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def filled(preset="cpu"):
 
 def test_a_receipt_holds_what_the_pages_show(book):
     receipt = filled().finish()
-    assert set(receipt) == set(KEYS)
+    assert set(receipt) == {*KEYS, *NEWER}
     assert (receipt["week"], receipt["notebook"], receipt["preset"], receipt["size"]) == (
         3,
         "week03_clip",
@@ -50,11 +50,20 @@ def test_a_receipt_holds_what_the_pages_show(book):
     assert receipt["metrics"]["R@1"] == {"value": 0.97, "baseline": 0.2, "chance": 1 / 512, "higher_is_better": True}
     assert receipt["metrics"]["loss"]["baseline"] is None and not receipt["metrics"]["loss"]["higher_is_better"]
     assert receipt["single_changes"] == {"CLIP": {"object": {"value": 0.97, "n": 1024}}}
+    assert receipt["single_change_runs"] == {"CLIP": {"seeds": 1, "budget": ""}}
     assert [claim["id"] for claim in receipt["claims"]] == ["binding", "swaps", "temperature"]
     assert len(receipt["code"]["notebook"]) == 12 and all(receipt["inputs"].values())
     assert receipt["peak_memory_mb"] > 1 and receipt["seconds"] >= 0
     assert {"python", "torch", "numpy"} <= receipt["versions"].keys()
     assert json.loads(json.dumps(receipt)) == receipt
+
+
+def test_a_row_of_changes_says_over_how_many_seeds_and_from_which_budget():
+    receipt = filled()
+    receipt.changes("ALBEF", {"object": {"value": 0.9, "n": 8}}, seeds=3, budget="1–2 objects, 700 updates")
+    assert receipt.finish()["single_change_runs"]["ALBEF"] == {"seeds": 3, "budget": "1–2 objects, 700 updates"}
+    with pytest.raises(ValueError, match="'CLIP' is a mean over 0 seeds"):
+        receipt.changes("CLIP", {"object": {"value": 0.9, "n": 8}}, seeds=0)
 
 
 def test_it_is_written_where_the_runner_says_and_reads_back(book, tmp_path, monkeypatch):

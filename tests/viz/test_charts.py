@@ -91,6 +91,20 @@ def test_per_seed_plot_shows_every_seed_and_the_interval() -> None:
         assert words in fig.alt_text
 
 
+def test_one_arm_has_a_value_and_no_difference() -> None:
+    alone = per_seed_plot({"CLIP": [0.85, 0.9]}, [0.35, 0.4], (0.1, 0.6))
+    assert alone.axes[1].get_title("left") == "value, 95 %" and "ifference" not in alone.alt_text
+    two = per_seed_plot({"a": [0.9, 0.8], "b": [0.5, 0.5]}, [0.4, 0.3])
+    assert two.axes[1].get_title("left") == "difference" and "Difference, mean 0.35" in two.alt_text
+    ratio = per_seed_plot({"a": [0.9, 0.8], "b": [0.5, 0.5]}, [1.8, 1.6], quantity="value")
+    assert ratio.axes[1].get_title("left") == "value" and "Value, mean 1.7" in ratio.alt_text
+
+
+def test_contrasts_name_what_the_change_does() -> None:
+    fig = contrasts_chart({"CLIP": {"count": {"value": 1.0, "n": 8}}})
+    assert "one object left out 1.00" in fig.alt_text
+
+
 def test_per_seed_plot_refuses_seeds_that_do_not_pair() -> None:
     with pytest.raises(ValueError, match="Seeds do not pair up \\(a 2, b 1; difference 2\\)"):
         per_seed_plot({"a": [1.0, 2.0], "b": [1.0]}, [0.0, 1.0])

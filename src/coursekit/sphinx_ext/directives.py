@@ -113,16 +113,16 @@ def _shown(card: Card, path: Path) -> dict[str, object]:
 
 def red_thread(proofs: list[Proof]) -> dict[str, object]:
     """Rows (one a model, in the order of the weeks) and columns (changes in the data's own order) of the table."""
-    from tinyvlm.data.changes import CHANGES
+    from tinyvlm.data.changes import CHANGES, LABELS
 
     rows = [
-        {"week": proof.week, "state": proof.state, "model": model, "values": values}
+        {"week": proof.week, "state": proof.state, "model": model, "values": values, **proof.runs_behind(model)}
         for proof in proofs
         for model, values in proof.single_changes.items()
     ]
     measured = {change for proof in proofs for values in proof.single_changes.values() for change in values}
     changes = [change for change in CHANGES if change in measured] + sorted(measured - set(CHANGES))
-    return {"rows": rows, "changes": changes}
+    return {"rows": rows, "changes": changes, "labels": {change: LABELS.get(change, change) for change in changes}}
 
 
 def people(course: Course) -> dict[str, list[Week]]:

@@ -25,6 +25,8 @@ CHANGES: tuple[str, ...] = (
     "objects swapped",
     "colours swapped",
 )
+# What a reader is shown for a change whose name says too little: nobody counts when an object is left out.
+LABELS: dict[str, str] = {change: change for change in CHANGES} | {"count": "one object left out"}
 
 _PAIRS = np.array([(a, b) for a in range(4) for b in range(a + 1, 4)])
 _TRIES = 256  # nouns tried before a scene is said not to admit another noun

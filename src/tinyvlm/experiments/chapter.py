@@ -1,7 +1,7 @@
 """What every chapter's notebook does in the same way: begin, show source, hold its claims against runs, finish.
 
     PRESET, BUDGET, receipt = chapter.start("week05_albef.ipynb")       # first cell
-    chapter.show_claims(week05, receipt)                                # the claims and their stored runs
+    chapter.show_claims(week05, receipt, live={"ALBEF": found})         # the claims, their stored runs, the live one
     chapter.finish(receipt, history, model, "albef")                    # last cell
 
 Nothing here trains. IPython is imported where something is shown, so that the module loads without it.
@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from tinyvlm import viz, zoo
+from tinyvlm.data.changes import LABELS
 from tinyvlm.experiments import claims, presets
 from tinyvlm.metrics.contrasts import Contrast
 from tinyvlm.models.base import PaperModel
@@ -29,7 +30,11 @@ Week = ModuleType | int
 Metrics = Mapping[str, float]
 Row = dict[str, Any]
 
-NOT_TESTED = "not tested"
+
+class StoredChanges(dict[str, Contrast]):
+    """A row of single changes, {change: Contrast}, each a mean over `seeds` stored runs (0 where none is stored)."""
+
+    seeds: int = 0
 
 
 def start(notebook: str, seed: int = 0, preset: str | None = None) -> tuple[str, Any, Receipt]:
@@ -63,18 +68,28 @@ def source(*objects: Any) -> None:
 
 
 def show_claims(
-    week: Week, receipt: Receipt, also: Iterable[tuple[Week, str]] = (), preset: str | None = None
+    week: Week,
+    receipt: Receipt,
+    also: Iterable[tuple[Week, str]] = (),
+    preset: str | None = None,
+    *,
+    live: Mapping[str, Metrics] | None = None,
+    seed: int = 0,
 ) -> list[Row]:
     """Show a week's claims, the headline first, with their stored runs, and note them in the receipt.
 
-    Each claim has its verdict, its arms (mean, range, runs, seeds), the interval of the difference, and a plot by seed.
-    A claim with one seed or none is not tested, and has no plot.
+    Each claim has its verdict, its arms (mean, range, runs, seeds), the interval of what it computes, and a plot by
+    seed. A claim with one seed or none is not tested, and has no plot.
     also: (week, claim id) of other weeks' claims that are shown behind; the receipt does not get these.
+    live: {arm: metrics} of this notebook's own runs with this seed. Each claim is judged again with them in place of
+    the stored runs of that seed, and is undecided where the verdicts differ. A smoke run says nothing and is left out.
     Returns the rows of `claim_results` in the order shown. ValueError for a claim that a week does not have.
     """
     from IPython.display import display
 
     own = sorted(claims.claim_results(week, preset=stored(preset)), key=lambda row: row["kind"] != "headline")
+    if live and presets.preset(preset) == stored(preset):
+        own = claims.with_live(week, own, live, seed, preset=stored(preset))
     receipt.claim(own)
     others = [(_number(beside), _claim(beside, name, preset)) for beside, name in also]
     for other, row in [*((None, row) for row in own), *others]:
@@ -85,32 +100,36 @@ def show_claims(
         display({"text/markdown": markdown, "text/plain": plain}, raw=True)
         measured = {arm: values for arm, values in row["per_seed"].items() if len(values) > 1}
         if measured:
-            shown = {key: row[key] for key in ("interval", "margin", "metric")}
-            viz.show(viz.per_seed_plot(measured, row["difference"], verdict=claim_verdict(row), **shown))
+            shown = {key: row[key] for key in ("interval", "margin", "metric", "verdict", "quantity")}
+            viz.show(viz.per_seed_plot(measured, row["difference"], **shown))
     return [*own, *(row for _, row in others)]
 
 
-def claim_verdict(row: Row) -> str:
-    """The verdict of a row of `claim_results`; one seed has no interval, so it tests nothing."""
-    return str(row["verdict"]) if len(row["seeds"]) > 1 else NOT_TESTED
-
-
 def claim_text(row: Row, of: str = "") -> str:
-    """Kind, verdict, runs and statement of a row of `claim_results`, as Markdown."""
+    """Kind, verdict, runs and statement of a row of `claim_results`, and its verdict with a live run, as Markdown."""
     count = len(row["seeds"])
     runs = f"{count} seed{'s' * (count > 1)}, loaded, of {row['state']} code" if count else "no stored runs"
-    return f"**{row['kind'].capitalize()}{of}: {claim_verdict(row)}** ({runs}). {row['statement']}"
+    text = f"**{row['kind'].capitalize()}{of}: {row['verdict']}** ({runs}). {row['statement']}"
+    if not (live := row.get("live")):
+        return text
+    bounds = live["interval"] and f", 95 % interval {number(live['interval'][0])} to {number(live['interval'][1])}"
+    place = row["seeds"].index(live["seed"])
+    return (
+        f"{text} The live run of seed {live['seed']} gives {number(live['difference'])}, the stored one "
+        f"{number(row['difference'][place])}. With the live run: {live['verdict']}{bounds or ''}. "
+        f"With the stored one: {live['stored']}."
+    )
 
 
 def claim_table(row: Row) -> Table:
-    """A row of `claim_results` as a table: one line an arm, then their difference with its 95 % interval."""
+    """A row of `claim_results` as a table: one line an arm, then what the claim computes with its 95 % interval."""
     seeds = ", ".join(map(str, row["seeds"]))
     lines: dict[str, list[Any]] = {
         arm: [*_spread(values), len(values), seeds] if values else [None, None, None, None]
         for arm, values in row["per_seed"].items()
     }
     bounds = row["interval"] and f"95 % interval {number(row['interval'][0])} to {number(row['interval'][1])}"
-    label = f"*difference, to exceed {row['margin']:g}*"
+    label = f"*{row['quantity']}, to exceed {row['margin']:g}*"
     lines[label] = [*_spread(row["difference"])[:1], bounds, len(row["seeds"]), seeds]
     return table(lines, ("mean", "range", "runs", "seeds"), head=row["metric"])
 
@@ -146,18 +165,21 @@ def arms_table(
             lines[f"{arm}, seed {seed}, **live** ({presets.preset(preset)})"] = cells(arm, [live[arm]])
         if found.get(arm):
             lines[f"{arm}, loaded"] = cells(arm, [run["metrics"] for run in found[arm].values()])
-    return table(lines, [*values, "seeds"], head=prefix.rstrip(": ") or "run")
+    return table(lines, [*(LABELS.get(name, name) for name in values), "seeds"], head=prefix.rstrip(": ") or "run")
 
 
-def stored_changes(
-    week: Week, arm: str, like: Mapping[str, Contrast], preset: str | None = None
-) -> dict[str, Contrast]:
+def stored_changes(week: Week, arm: str, like: Mapping[str, Contrast], preset: str | None = None) -> StoredChanges:
     """A row of single changes: an arm's stored runs, mean over seeds; empty where no run is stored.
 
-    like: this notebook's own row; the scenes are the same, so as many of them admit each change.
+    like: this notebook's own row; the scenes are the same, so as many of them admit each change. The row's `seeds` is
+    for the receipt: `receipt.changes(name, table.to_dict()[name], seeds=row.seeds, budget="1–2 objects")`.
     """
     runs = [run["metrics"] for run in claims.arm_results(week, preset=stored(preset)).get(arm, {}).values()]
-    return {name: Contrast(_mean([run[name] for run in runs]), own.n) for name, own in like.items()} if runs else {}
+    row = StoredChanges()
+    if runs:
+        row |= {name: Contrast(_mean([run[name] for run in runs]), own.n) for name, own in like.items()}
+        row.seeds = len(runs)
+    return row
 
 
 def finish(

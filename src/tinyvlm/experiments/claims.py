@@ -11,7 +11,7 @@ A week's module holds CLAIMS, ARMS and BUDGETS (frozen dataclasses by arm and by
 import re
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -22,12 +22,22 @@ from tinyvlm.experiments.canary import run_canary, settings, week_module
 from tinyvlm.experiments.presets import preset as checked_preset
 from tinyvlm.experiments.queue import Job, run_jobs
 from tinyvlm.experiments.store import Store
-from tinyvlm.experiments.verdicts import KINDS, UNDECIDED, Claim, interval, verdict
+from tinyvlm.experiments.verdicts import KINDS, NOT_TESTED, UNDECIDED, Claim, Metrics, interval, quantity, verdict
 from tinyvlm.files import write_json
 from tinyvlm.training.fingerprint import module_code
 from tinyvlm.training.receipts import STATES
 
-__all__ = ["KINDS", "Claim", "arm_results", "claim_results", "interval", "run_claims", "settings", "verdict"]
+__all__ = [
+    "KINDS",
+    "Claim",
+    "arm_results",
+    "claim_results",
+    "interval",
+    "run_claims",
+    "settings",
+    "verdict",
+    "with_live",
+]
 
 Results = dict[str, dict[int, dict[str, Any]]]  # arm -> seed -> the job's record
 
@@ -56,9 +66,11 @@ def run_claims(
     _verify_once(week, place)
     failures = _run(week, name, place, _arms(week.CLAIMS), range(seeds), jobs)
     rows = claim_results(week, place, name)
-    open_claims = [c for c in week.CLAIMS if c.kind == "headline" and _row(rows, c).get("verdict") == UNDECIDED]
+    unsettled = (UNDECIDED, NOT_TESTED)
+    open_claims = [c for c in week.CLAIMS if c.kind == "headline" and _row(rows, c).get("verdict") in unsettled]
     if open_claims and most_seeds > seeds and not failures:
-        print(f"Undecided after {seeds} seeds: {', '.join(c.id for c in open_claims)}; going on to {most_seeds}.")
+        names = ", ".join(claim.id for claim in open_claims)
+        print(f"Undecided after {seeds} seed{'s' * (seeds > 1)}: {names}; going on to {most_seeds}.")
         failures = _run(week, name, place, _arms(open_claims), range(seeds, most_seeds), jobs)
         rows = claim_results(week, place, name)
     if failures:
@@ -72,11 +84,12 @@ def run_claims(
 def claim_results(
     module: ModuleType | str | int, folder: str | Path | None = None, preset: str | None = None
 ) -> list[dict[str, Any]]:
-    """The week's claims judged by the finished jobs in `folder`; a claim without a complete seed is undecided.
+    """The week's claims judged by the finished jobs in `folder`; a claim with fewer than two seeds is not tested.
 
     Keys: id, statement, kind, metric, arms, margin, seeds (complete in all arms), per_seed (arm -> numbers, none where
-    an arm has no such metric), difference (one a seed), interval ([low, high], or None below two seeds), verdict, and
-    state: "this", "verified" or "changed" as the worst of the jobs behind it, None without any.
+    an arm has no such metric), difference (what the claim computes, one a seed), quantity (what that is called),
+    interval ([low, high], or None below two seeds), verdict, and state: "this", "verified" or "changed" as the worst of
+    the jobs behind it, None without any.
     """
     week = week_module(module)
     found = arm_results(week, folder, preset)
@@ -88,6 +101,7 @@ def claim_results(
         differences = [
             float(claim.difference({arm: used[arm][i]["metrics"] for arm in claim.arms})) for i in range(len(seeds))
         ]
+        per_seed = {arm: _numbers(claim, records) for arm, records in used.items()}
         bounds = interval(differences)
         states = [record["state"] for records in used.values() for record in records]
         rows.append(
@@ -99,14 +113,63 @@ def claim_results(
                 "arms": list(claim.arms),
                 "margin": claim.margin,
                 "seeds": seeds,
-                "per_seed": {arm: _numbers(claim, records) for arm, records in used.items()},
+                "per_seed": per_seed,
                 "difference": differences,
+                "quantity": quantity(per_seed, differences),
                 "interval": None if bounds is None else list(bounds),
                 "verdict": verdict(differences, claim.margin),
                 "state": max(states, key=STATES.index) if states else None,
             }
         )
     return rows
+
+
+def with_live(
+    module: ModuleType | str | int,
+    rows: Iterable[Mapping[str, Any]],
+    live: Mapping[str, Metrics],
+    seed: int = 0,
+    folder: str | Path | None = None,
+    preset: str | None = None,
+) -> list[dict[str, Any]]:
+    """The rows of `claim_results`, each judged a second time with this seed's live runs in place of its stored ones.
+
+    live: {arm: metrics} of runs made just now with the budgets of `preset`. A row that they touch gets a key "live":
+    seed, arms, difference, interval, verdict, and stored, the verdict of the stored runs alone. Where the two verdicts
+    differ the row is undecided: what one repetition overturns is not known. Rows that the runs do not touch, because
+    an arm, the seed or a metric is not theirs, stay as they are.
+    """
+    week = week_module(module)
+    found = arm_results(week, folder, preset)
+    claims = {claim.id: claim for claim in week.CLAIMS}
+    judged = []
+    for row in map(dict, rows):
+        judged.append(row)
+        arms = [arm for arm in row["arms"] if arm in live]
+        if not arms or seed not in row["seeds"]:
+            continue
+        try:
+            now = float(
+                claims[row["id"]].difference(
+                    {arm: live[arm] if arm in live else found[arm][seed]["metrics"] for arm in row["arms"]}
+                )
+            )
+        except KeyError:  # the live run did not measure what the claim compares
+            continue
+        place = row["seeds"].index(seed)
+        differences = [*row["difference"][:place], now, *row["difference"][place + 1 :]]
+        bounds, second = interval(differences), verdict(differences, row["margin"])
+        row["live"] = {
+            "seed": seed,
+            "arms": arms,
+            "difference": now,
+            "interval": None if bounds is None else list(bounds),
+            "verdict": second,
+            "stored": row["verdict"],
+        }
+        if second != row["verdict"]:
+            row["verdict"] = UNDECIDED
+    return judged
 
 
 def arm_results(module: ModuleType | str | int, folder: str | Path | None = None, preset: str | None = None) -> Results:

@@ -1,4 +1,7 @@
-"""A claim, written down before the runs, and its verdict: a paired Student-t interval over seeds (Student 1908)."""
+"""A claim, written down before the runs, and its verdict: a Student-t interval over seeds (Student 1908).
+
+Where a claim compares arms the seeds are paired: one number a seed, from all arms of that seed.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 Metrics = Mapping[str, float]
 
 KINDS = ("headline", "direction")
-HELD, NOT_HELD, UNDECIDED = "held", "not held at this scale", "undecided"
+HELD, NOT_HELD, UNDECIDED, NOT_TESTED = "held", "not held at this scale", "undecided", "not tested"
 
 # Upper 97.5 % points of Student's t for 1 to 30 degrees of freedom; any table of the distribution has them.
 _T = (
@@ -94,9 +97,24 @@ def interval(differences: Sequence[float]) -> tuple[float, float] | None:
     return mean - half, mean + half
 
 
+def quantity(per_seed: Mapping[str, Sequence[float]], differences: Sequence[float]) -> str:
+    """What the numbers of a claim are called beside those of its arms: "difference" or "value".
+
+    A difference is the first arm's number minus the last one's, seed by seed. Everything else (one arm, a ratio, the
+    smaller of two gaps) is a value that the claim computes in its own way.
+    """
+    arms = list(per_seed.values())
+    if len(arms) < 2 or any(len(values) != len(differences) for values in arms):
+        return "value"
+    gaps = (first - last for first, last in zip(arms[0], arms[-1], strict=True))
+    return "difference" if all(map(math.isclose, gaps, differences)) else "value"
+
+
 def verdict(differences: Sequence[float], margin: float = 0.0) -> str:
-    """Held when the whole interval lies above `margin`, not held when below, else undecided."""
+    """Held when the whole interval lies above `margin`, not held when below, else undecided; not tested by one seed."""
     bounds = interval(differences)
-    if bounds is None or bounds[0] <= margin <= bounds[1]:
+    if bounds is None:
+        return NOT_TESTED
+    if bounds[0] <= margin <= bounds[1]:
         return UNDECIDED
     return HELD if bounds[0] > margin else NOT_HELD

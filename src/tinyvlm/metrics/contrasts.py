@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Real
 from torch import Tensor
 
+from tinyvlm.data.changes import LABELS
 from tinyvlm.metrics.arguments import checked
 
 CHANCE = 0.5
@@ -114,8 +115,8 @@ class ContrastTable:
         return cls(rows)
 
     def to_markdown(self, digits: int = 2) -> str:
-        """The table as Markdown, chance as its last row."""
-        head = ["model", *self.changes]
+        """The table as Markdown, columns named by `data.changes.LABELS`, chance as its last row."""
+        head = ["model", *(LABELS.get(change, change) for change in self.changes)]
         lines = [head, ["---"] + ["---:"] * len(self.changes)]
         for model, row in self.rows.items():
             cells = [f"{row[change].value:.{digits}f}" if change in row else "–" for change in self.changes]

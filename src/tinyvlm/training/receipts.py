@@ -31,6 +31,8 @@ KEYS = (
     *("week", "notebook", "preset", "size", "seed", "date", "device", "seconds", "peak_memory_mb", "versions"),
     *("metrics", "single_changes", "claims", "code", "inputs"),
 )
+# Only newer receipts say over how many seeds a row of single changes is a mean.
+NEWER = ("single_change_runs",)
 # What `course run` adds: smoke numbers of this code, what the budgets were, the commit that holds the core.
 ADDED = ("canary", "smoke", "settings", "commit")
 STATES = ("this", "verified", "changed")
@@ -51,6 +53,7 @@ class Receipt:
         }
         self._metrics: dict[str, dict[str, Any]] = {}
         self._changes: dict[str, dict[str, Any]] = {}
+        self._change_runs: dict[str, dict[str, Any]] = {}
         self._claims: list[dict[str, Any]] = []
 
     def metric(
@@ -69,14 +72,21 @@ class Receipt:
         rounded = {key: None if number is None else float(number) for key, number in row.items()}
         self._metrics[name] = rounded | {"higher_is_better": higher_is_better}
 
-    def changes(self, model: str, rows: Mapping[str, Mapping[str, float]]) -> None:
-        """Note forced-choice accuracies per single change: {change: {"value": accuracy, "n": scenes}}."""
+    def changes(self, model: str, rows: Mapping[str, Mapping[str, float]], seeds: int = 1, budget: str = "") -> None:
+        """Note forced-choice accuracies per single change: {change: {"value": accuracy, "n": scenes}}.
+
+        seeds: over how many seeds the accuracies are means. budget: the world and the training in words ("1–2 objects,
+        700 updates"), which a reader needs to compare rows. ValueError for a number that is none, or no seed.
+        """
+        if seeds < 1:
+            raise ValueError(f"The row {model!r} is a mean over {seeds} seeds: give at least 1, or leave the row out.")
         for change, row in rows.items():
             if not _is_number(row.get("value")) or not _is_number(row.get("n")):
                 raise ValueError(f"Change {change!r} of {model!r} is {dict(row)!r}: give finite numbers value and n.")
         self._changes[model] = {
             change: {"value": float(row["value"]), "n": int(row["n"])} for change, row in rows.items()
         }
+        self._change_runs[model] = {"seeds": int(seeds), "budget": budget}
 
     def claim(self, row: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> None:
         """Note one claim, or all that `experiments.claims.claim_results` returned."""
@@ -96,6 +106,7 @@ class Receipt:
             "versions": versions(),
             "metrics": self._metrics,
             "single_changes": self._changes,
+            "single_change_runs": self._change_runs,
             "claims": self._claims,
             # Empty where the notebook has no file beside the kernel, as in Colab: such a run is nobody's receipt.
             "code": notebook_code(notebook, inputs) if notebook else {},

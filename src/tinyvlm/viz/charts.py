@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from tinyvlm.data.changes import LABELS
 from tinyvlm.metrics.contrasts import CHANCE, ContrastTable
 from tinyvlm.viz.figure import GRID, INK, SERIES, SOFT, Figure, describe, listed, style
 
@@ -107,6 +108,7 @@ def contrasts_chart(
     if not results.changes:
         raise ValueError("The table has no forced choice to draw: add a row with at least one change.")
     models, changes = results.models, results.changes
+    labels = [LABELS.get(change, change) for change in changes]
     fig = Figure(max(4.0, 0.75 * len(changes) + 1.5), 3.1)
     width = 0.8 / len(models)
     told = []
@@ -123,9 +125,9 @@ def contrasts_chart(
                 label=model,
                 error_kw={"elinewidth": 0.9, "ecolor": INK, "capsize": 2},
             )
-            told.append(f"{model}: " + ", ".join(f"{changes[c]} {cell.value:.2f}" for c, cell in cells))
+            told.append(f"{model}: " + ", ".join(f"{labels[c]} {cell.value:.2f}" for c, cell in cells))
         ax.axhline(CHANCE, color=INK, linestyle="--", linewidth=1, label="chance")
-        ax.set_xticks(range(len(changes)), [textwrap.fill(change, 11) for change in changes])
+        ax.set_xticks(range(len(changes)), [textwrap.fill(label, 11) for label in labels])
         ax.set(ylim=(0, 1.05), ylabel="true caption chosen", title=title)
         ax.grid(axis="y")
         # About 90 letters fit side by side; a longer row would be cut off at both ends.
@@ -142,17 +144,21 @@ def per_seed_plot(
     margin: float = 0.0,
     metric: str = "score",
     verdict: str = "",
+    quantity: str | None = None,
 ) -> Figure:
-    """A claim's evidence: each arm's score, a dot a seed, and on the right the paired difference with its interval.
+    """A claim's evidence: each arm's score, a dot a seed, and on the right what is held against the margin.
 
-    per_seed: {arm: one score a seed}. difference: one value a seed. interval: bounds for the mean difference, or None.
-    margin: what the difference is held against. ValueError when there is nothing to draw or the seeds do not pair up.
+    per_seed: {arm: one score a seed}. difference: what the claim computes, one value a seed. interval: bounds for its
+    mean, or None. margin: what it is held against. quantity: what it is called; None says "difference" for two arms
+    or more, and "value" for one arm, where nothing is paired. ValueError when there is nothing to draw or the seeds do
+    not pair up.
     """
     arms = {arm: np.asarray(values, dtype=float) for arm, values in per_seed.items()}
     gaps = np.asarray(difference, dtype=float)
     if not arms or not len(gaps) or any(len(values) != len(gaps) for values in arms.values()):
         counts = ", ".join(f"{arm} {len(values)}" for arm, values in arms.items()) or "no arms"
         raise ValueError(f"Seeds do not pair up ({counts}; difference {len(gaps)}): run the same seeds for every arm.")
+    name = quantity or ("difference" if len(arms) > 1 else "value")
     fig = Figure(6.0, 2.6)
     with style():
         left, right = fig.subplots(1, 2, width_ratios=[max(2, len(arms)), 1.4])
@@ -170,13 +176,13 @@ def per_seed_plot(
             mean = float(gaps.mean())
             below, above = mean - interval[0], interval[1] - mean
             right.errorbar([0.35], [mean], yerr=[[below], [above]], fmt="D", color=INK, capsize=4, markersize=4)
-        right.set(xlim=(-0.6, 0.9), xticks=[], title="difference, 95 %" if interval else "difference")
+        right.set(xlim=(-0.6, 0.9), xticks=[], title=f"{name}, 95 %" if interval else name)
         right.grid(axis="y")
     told = [
         f"{arm} {', '.join(f'{value:.3g}' for value in values)} (mean {values.mean():.3g})"
         for arm, values in arms.items()
     ]
-    text = f"{metric} by seed, {len(gaps)} seeds. {'; '.join(told)}. Paired difference, mean {gaps.mean():.3g}"
+    text = f"{metric} by seed, {len(gaps)} seeds. {'; '.join(told)}. {name.capitalize()}, mean {gaps.mean():.3g}"
     if interval is not None:
         text += f", 95 % interval {interval[0]:.3g} to {interval[1]:.3g}"
     describe(fig, f"{text}, against a margin of {margin:.3g}{': ' + verdict if verdict else ''}.")
