@@ -170,6 +170,10 @@ def parts_swapped(caption: str, part: int) -> str:
     return "we see the {} on {} {} and the {} on {} {} over {}".format(*a, *b, ground)
 
 
+def other_ground(caption: str) -> str:
+    return caption.replace("cream", "azure") if caption.endswith("cream") else caption.replace("azure", "cream")
+
+
 WRONG = {
     "opposite_order": {
         "picture is too few": lambda: (REFERENCES[:1], SAME[:1], SAME[:1]),
@@ -189,7 +193,8 @@ WRONG = {
     "misleading_caption": {
         "is true of the scene": lambda caption: caption,
         "is no sentence of that form": lambda caption: "the honey is on the package",
-        "reach the true caption's score, and 22 are asked for": lambda caption: caption.replace("the ", "the un", 1),
+        "changes the nouns or their order": lambda caption: parts_swapped(caption, 0),
+        "reach the true caption's score, and 22 are asked for": other_ground,
     },
 }  # fmt: skip
 
@@ -204,5 +209,5 @@ def test_checks_accept_right_answers() -> None:
     mixed = [" ".join(reversed(caption.split())) for caption in SAME]
     assert week01_checks.opposite_order(lambda: (REFERENCES, mixed, ["there is a picture of a thing on the table"] * 4))
     assert week01_checks.paired_bootstrap(paired)
-    assert week01_checks.misleading_caption(lambda caption: parts_swapped(caption, 0))
+    assert week01_checks.misleading_caption(lambda caption: parts_swapped(caption, 2))
     assert week01_checks.vqa_formula(lambda m, n: m / n * min(1, (m - 1) / 3) + (n - m) / n * min(1, m / 3))

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from tinyvlm import zoo
-from tinyvlm.data import load_tokenizer
 from tinyvlm.data.captions import captions
+from tinyvlm.data.tokenizer import load_tokenizer
 from tinyvlm.encoders import normalise
 from tinyvlm.experiments import week01
 from tinyvlm.experiments.exercises import Verdict, check
@@ -93,10 +93,13 @@ _THING = r"the (\S+) on (\S+) (top|bottom) (left|right)"
 _FORM = re.compile(rf"we see {_THING} and {_THING} over (\S+)")
 
 
-def _facts(caption: str) -> tuple[set[str], str] | None:
-    """What a caption of two objects says: the phrases of both, in no order, and the background."""
+def _facts(caption: str) -> tuple[tuple[str, str], set[str], str] | None:
+    """What a caption of two objects says: nouns in order, the phrases of both in no order, and the background."""
     found = _FORM.fullmatch(caption)
-    return found and ({" ".join(found.groups()[:4]), " ".join(found.groups()[4:8])}, found[9])
+    if not found:
+        return None
+    first, second = found.groups()[:4], found.groups()[4:8]
+    return (first[0], second[0]), {" ".join(first), " ".join(second)}, found[9]
 
 
 @check
@@ -109,8 +112,10 @@ def misleading_caption(function: Callable[[str], str]) -> Verdict:
     false = [function(caption) for caption in true]
     for caption, made in zip(true, false, strict=True):
         assert made is not None, "it returns nothing yet; return a caption."
-        assert _facts(made), f"“{made}” is no sentence of that form; write “we see the … on … and the … on … over …”."
-        assert _facts(made) != _facts(caption), f"“{made}” is true of the scene; change a fact."
+        said, wanted = _facts(made), _facts(caption)
+        assert said, f"“{made}” is no sentence of that form; write “we see the … on … and the … on … over …”."
+        assert wanted and said[1:] != wanted[1:], f"“{made}” is true of the scene; change a fact."
+        assert said[0] == wanted[0], f"“{made}” changes the nouns or their order; change another fact."
     assert JUDGE in zoo.names(), f"the zoo of this installation has no {JUDGE}; run the check where it has one."
     clip: Any = zoo.load(JUDGE)
     with torch.no_grad():
