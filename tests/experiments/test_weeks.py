@@ -102,8 +102,7 @@ def test_a_smoke_run_is_deterministic_and_measures_what_claims_ask_for(week: Mod
     assert one == other and all(math.isfinite(value) for value in runs[0].values())
     assert heard and heard[-1][0] == heard[-1][1]
     for claim in week.CLAIMS:
-        if week in TRAINING:  # arms of one question; those of week 1 answer different ones
-            assert math.isfinite(claim.difference(dict.fromkeys(claim.arms, runs[0])))
+        assert math.isfinite(claim.difference(dict.fromkeys(claim.arms, runs[0])))
 
 
 def both(names: tuple[str, ...], value: float) -> dict[str, float]:
@@ -116,20 +115,9 @@ HELPED = "without MLM + swapped captions"
 # Claim, what lies elsewhere than at 0.5, the difference; the two directions of each claim, and what must not count.
 CASES: dict[str, list[tuple[str, dict[str, dict[str, float]], float]]] = {
     "week01": [
-        ("order-flips", {FREE: {"CIDEr-D": 8.0, "BLEU-4": 0.1}}, 0.4),
-        ("order-flips", {FREE: {"CIDEr-D": 1.5, "BLEU-4": 0.1}}, 0.1),
-        ("order-flips", {FREE: {"CIDEr-D": 8.0}}, 0.0),
-        ("order-flips", {COPIED: {"BLEU-4": 0.9}}, 0.0),
-        ("shuffled-bleu1", {}, 0.0),
-        ("shuffled-bleu1", {"words shuffled": {"BLEU-1": 0.6}}, -0.1),
-        ("shuffled-bleu1", {"words shuffled": {"BLEU-1": 0.4}}, -0.1),
-        ("shuffled-bleu4", {"words in order": {"BLEU-4": 1.0}, "words shuffled": {"BLEU-4": 0.2}}, 0.8),
-        ("shuffled-bleu4", {"words shuffled": {"BLEU-4": 0.2}}, 0.3),
-        ("majority", {"majority class": {"accuracy": 0.9, "mean per class": 0.25}}, 0.25),
-        ("majority", {"majority class": {"accuracy": 0.9}}, 0.0),
-        ("majority", {"majority class": {"mean per class": 0.25}}, 0.0),
-        ("interchangeable", {"knows what is true": {"R@1, any true caption": 1.0}}, 0.5),
-        ("interchangeable", {}, 0.0),
+        ("facts-over-phrases", {FREE: {"CIDEr-D": 1.5}}, 1.0),
+        ("facts-over-phrases", {COPIED: {"CIDEr-D": 1.5}}, -1.0),
+        ("facts-over-phrases", {COPIED: {"BLEU-4": 0.9, "ROUGE-L": 0.9}}, 0.0),
     ],
     "week02": [
         ("data", {"little data": {"gap": 0.7}}, 0.2),

@@ -1,17 +1,28 @@
 """Checks of week 1's exercises. Each takes the learner's function and returns a verdict; none raises."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 
+from tinyvlm import zoo
+from tinyvlm.data.captions import captions
+from tinyvlm.data.tokenizer import load_tokenizer
+from tinyvlm.encoders import normalise
+from tinyvlm.experiments import week01
 from tinyvlm.experiments.exercises import Verdict, check
 from tinyvlm.metrics.bleu import bleu
 from tinyvlm.metrics.cider import cider_d
+from tinyvlm.metrics.clipscore import clip_score
 from tinyvlm.metrics.intervals import bootstrap_interval
 from tinyvlm.metrics.vqa import vqa_score
 
 LEAST_LEAD = 0.05  # in BLEU-4, and in CIDEr-D as a share of 10: a lead that no rounding makes
+JUDGE = "clip-micro"
+FOOLED = 64  # scenes of two objects that the judge is asked about
 Task = tuple[Sequence[Sequence[str]], Sequence[str], Sequence[str]]
 
 
@@ -52,26 +63,70 @@ def vqa_formula(function: Callable[[int, int], float]) -> Verdict:
 
 
 @check
-def bootstrap(function: Callable[[np.ndarray, int], tuple[float, float]]) -> Verdict:
-    """Exercise 3: against the course's percentile bootstrap, up to what resampling lets the bounds vary."""
+def paired_bootstrap(function: Callable[[np.ndarray, np.ndarray, int], tuple[float, float]]) -> Verdict:
+    """Exercise 3: against the course's bootstrap of the differences, up to what resampling lets the bounds vary."""
     rng = np.random.default_rng(7)
-    for share, images in ((0.5, 1000), (0.9, 1000), (0.3, 250)):
-        hits = (rng.random(images) < share).astype(float)
-        made = function(hits, 0)
+    for share, queries in ((0.5, 1000), (0.8, 1000), (0.3, 250)):
+        # Most queries are easy or hard for both models.
+        easy, again = rng.random(queries) < share, rng.random((2, queries)) < 0.15
+        first, second = (np.where(redrawn, rng.random(queries) < share, easy).astype(float) for redrawn in again)
+        made = function(first, second, 0)
         assert made is not None, "it returns nothing yet; return (low, high)."
         low, high = (float(bound) for bound in made)
-        wanted = bootstrap_interval(hits, resamples=4000, seed=1)
-        assert low < hits.mean() < high, (
-            f"for {images} images and R@1 {hits.mean():.3f} it returns [{low:.3f}, {high:.3f}], which does not hold "
-            "the mean; draw with replacement, as many images as there are, and take the means."
-        )
+        gaps = first - second
+        wanted = bootstrap_interval(gaps, resamples=4000, seed=1)
+        found = f"for {queries} queries and a difference of {gaps.mean():.3f} it returns [{low:.3f}, {high:.3f}]"
+        assert low < gaps.mean() < high, f"{found}, which does not hold the difference; resample queries, take means."
         # The spread of the mean sets the scale; 2000 resamples place a 2.5 % bound within about a twentieth of it.
-        near = 0.25 * math.sqrt(hits.var() / images)
+        near = 0.25 * math.sqrt(gaps.var() / queries)
         assert abs(low - wanted.low) < near and abs(high - wanted.high) < near, (
-            f"for {images} images and R@1 {hits.mean():.3f} it returns [{low:.3f}, {high:.3f}]; the middle 95 % of "
-            f"resampled means is [{wanted.low:.3f}, {wanted.high:.3f}]."
+            f"{found}; the middle 95 % of resampled differences is [{wanted.low:.3f}, {wanted.high:.3f}]: draw queries "
+            "with replacement, as many as there are, and keep the two hits of a query together."
         )
-        assert tuple(function(hits, 0)) == tuple(made), (
+        assert tuple(function(first, second, 0)) == tuple(made), (
             "the same seed gives another interval; draw with default_rng(seed)."
         )
-    return Verdict(True, "it is the percentile bootstrap.")
+    return Verdict(True, "it is the paired percentile bootstrap.")
+
+
+_THING = r"the (\S+) on (\S+) (top|bottom) (left|right)"
+_FORM = re.compile(rf"we see {_THING} and {_THING} over (\S+)")
+
+
+def _facts(caption: str) -> tuple[tuple[str, str], set[str], str] | None:
+    """What a caption of two objects says: nouns in order, the phrases of both in no order, and the background."""
+    found = _FORM.fullmatch(caption)
+    if not found:
+        return None
+    first, second = found.groups()[:4], found.groups()[4:8]
+    return (first[0], second[0]), {" ".join(first), " ".join(second)}, found[9]
+
+
+@check
+def misleading_caption(function: Callable[[str], str]) -> Verdict:
+    """Exercise 4: false captions that the zoo's CLIP scores no lower than the true ones, in a third of 64 scenes."""
+    shown = week01.world(7)
+    ids = shown.unique(400)
+    ids = ids[shown.scenes(ids).count == 2][:FOOLED]
+    true = captions(shown.scenes(ids), phrasing=week01.REFERENCES[0])
+    false = [function(caption) for caption in true]
+    for caption, made in zip(true, false, strict=True):
+        assert made is not None, "it returns nothing yet; return a caption."
+        said, wanted = _facts(made), _facts(caption)
+        assert said, f"“{made}” is no sentence of that form; write “we see the … on … and the … on … over …”."
+        assert wanted and said[1:] != wanted[1:], f"“{made}” is true of the scene; change a fact."
+        assert said[0] == wanted[0], f"“{made}” changes the nouns or their order; change another fact."
+    assert JUDGE in zoo.names(), f"the zoo of this installation has no {JUDGE}; run the check where it has one."
+    clip: Any = zoo.load(JUDGE)
+    with torch.no_grad():
+        images = clip.encode_image(normalise(shown.batch(ids)["image"]))
+        ours, theirs = (
+            clip_score(images, clip.encode_text(*load_tokenizer().encode(texts, clip.config.text.context)))
+            for texts in (true, false)
+        )
+    reached, asked = int((theirs >= ours).sum()), math.ceil(FOOLED / 3)
+    found = f"{reached} of {FOOLED} false captions reach the true caption's score"
+    assert reached >= asked, (
+        f"{found}, and {asked} are asked for; keep the words, change which of them belong together."
+    )
+    return Verdict(True, f"{found}. The mean CLIPScore is {theirs.mean():.3f} for false, {ours.mean():.3f} for true.")
