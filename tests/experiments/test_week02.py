@@ -154,11 +154,20 @@ WRONG = {
     "parameter_count": lambda image_size, patch, width, layers, hidden, classes: 86_567_656,
     "resize_positions": wrong_resize,
     "equivariance_gap": lambda encoder, tokens, order: 0.0,
+    "own_rate": lambda: 1e-4,
 }
 RIGHT = {
     "resize_positions": resize_grid,
     "equivariance_gap": lambda f, tokens, order: (f(tokens)[:, order] - f(tokens[:, order])).abs().max(),
 }
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, "0.003", 1e-3])
+def test_the_rate_must_be_one_and_another_than_before(rate: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(week02_checks, "_loss_reached", lambda rate: 0.5 if rate == 4e-3 else 1.0)
+    verdict = week02_checks.own_rate(lambda: rate)
+    assert not verdict.passed and ("between 0 and 1" in verdict.message) == (rate != 1e-3)
+    assert week02_checks.own_rate(lambda: 4e-3).passed
 
 
 @pytest.mark.parametrize("name", WRONG)

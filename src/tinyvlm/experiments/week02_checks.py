@@ -1,11 +1,15 @@
 """Checks of week 2's exercises. Each takes the learner's function and returns a verdict; none raises."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
 from tinyvlm.encoders.vision import VisionConfig, vision_block
+from tinyvlm.experiments import week02
 from tinyvlm.experiments.exercises import Verdict, check
 from tinyvlm.layers import Stack
 from tinyvlm.models.vit import ViT
@@ -81,3 +85,30 @@ def equivariance_gap(function: Callable[[Encoder, Tensor, Tensor], float]) -> Ve
                 f"{wanted:.4g}{' (rounding)' if equivariant else ''}."
             )
     return Verdict(True, "blocks commute with a shuffle of the tokens; a position table ends that.")
+
+
+@check
+def own_rate(function: Callable[[], float]) -> Verdict:
+    """Exercise 4: a ViT with mean pooling, trained for 40 updates at 0.001 and at the learner's rate."""
+    usual, share = 1e-3, 0.6
+    rate = function()
+    assert rate is not None, "it returns nothing yet; return a learning rate."
+    assert isinstance(rate, Real) and 0 < rate < 1, f"it returns {rate!r}; a learning rate lies between 0 and 1."
+    reached, before = _loss_reached(float(rate)), _loss_reached(usual)
+    assert reached <= share * before, (
+        f"at {rate:g} the last losses average {reached:.2f}, at {usual:g} {before:.2f}; at most {share * before:.2f} "
+        "is wanted. Try a few rates, half and twice as large."
+    )
+    return Verdict(
+        True,
+        f"at {rate:g} the last losses average {reached:.2f}, at {usual:g} {before:.2f}. The class token may gain as "
+        "much: compare two designs only when each has its own rate.",
+    )
+
+
+@cache
+def _loss_reached(rate: float) -> float:
+    """Mean loss of the last five of 40 updates on 1,000 pictures of 8 nouns, a ViT with mean pooling, seed 0."""
+    budget = replace(week02.BUDGETS["smoke"], steps=40, nouns=8, lr=rate)
+    _, history = week02.train("ViT with mean pooling", 1_000, seed=0, budget=budget)
+    return sum(history.loss[-5:]) / 5

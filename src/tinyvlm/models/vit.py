@@ -4,8 +4,8 @@
 
 Deviations: none in the network; of the initial weights, the patch projection and the tanh layer keep PyTorch's style
 of drawing. `pool="mean"` is the paper's appendix D.3; `representation` is the hidden tanh layer of
-its pre-training head. The hybrid (ResNet trunk) is left out. Sizes Ti and S come from the same authors' later AugReg
-work. The published 307M for L agrees with L/32 (306.5M); L/16 has 304.3M.
+its pre-training head. The hybrid (ResNet trunk) is left out. Sizes Ti and S come from DeiT (Touvron
+et al., arXiv 2012.12877). The published 307M for L agrees with L/32 (306.5M); L/16 has 304.3M.
 """
 
 from dataclasses import dataclass, field
