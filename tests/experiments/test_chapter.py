@@ -147,6 +147,8 @@ def test_the_difference_stands_with_its_interval_and_what_it_has_to_exceed():
         "0, 1, 2",
     )
     assert chapter.claim_table(ONE_SEED).rows[-1][2] == "–"
+    one_arm = chapter.claim_table(ROW | {"per_seed": {"method": [0.9, 0.8, 0.7]}}).rows[-1]
+    assert one_arm[0] == "*value judged, to exceed 0.05*"
 
 
 def test_a_claim_about_several_metrics_has_a_difference_and_no_plot(monkeypatch, shown):

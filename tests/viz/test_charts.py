@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from matplotlib.offsetbox import AnnotationBbox
 
 from tinyvlm.metrics import Contrast, ContrastTable
 from tinyvlm.viz import contrasts_chart, per_seed_plot, similarity_heatmap, training_curves
@@ -25,6 +26,17 @@ def test_heatmap_shows_the_matrix() -> None:
     assert [label.get_text() for label in fig.axes[0].get_yticklabels()] == ["cat", "dog"]
     assert "2 images (rows) and 2 captions" in fig.alt_text and "0.10 to 0.90" in fig.alt_text
     assert "In 1 of 2 rows" in fig.alt_text and "mean is 0.60, that of the rest 0.45" in fig.alt_text
+
+
+def test_heatmap_shows_pictures_as_rows() -> None:
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    images[1, 0] = 200
+    axes = similarity_heatmap(torch.eye(2), images, ["a", "b"]).axes[0]
+    boxes = [artist for artist in axes.artists if isinstance(artist, AnnotationBbox)]
+    assert [box.xy[1] for box in boxes] == [0, 1]
+    assert [int(box.offsetbox.get_data()[0, 0, 0]) for box in boxes] == [0, 200]
+    with pytest.raises(ValueError, match="1 names for 2 rows"):
+        similarity_heatmap(torch.eye(2), images[:1])
 
 
 def test_heatmap_of_more_captions_than_images_claims_no_diagonal() -> None:
@@ -89,6 +101,14 @@ def test_per_seed_plot_shows_every_seed_and_the_interval() -> None:
     assert right.collections[0].get_offsets()[:, 1].tolist() == [0.71, 0.76, 0.71]
     for words in ("3 seeds", "0.75, 0.78, 0.74", "interval 0.65 to 0.8", "margin of 0: held"):
         assert words in fig.alt_text
+
+
+def test_a_claim_about_one_arm_pairs_nothing() -> None:
+    one = per_seed_plot({"CLIP": [0.4, 0.5]}, [0.4, 0.5], (0.3, 0.6))
+    assert one.axes[1].get_title(loc="left") == "value judged, 95 %"
+    assert "Value judged, mean 0.45" in one.alt_text and "Paired" not in one.alt_text
+    two = per_seed_plot({"a": [0.4, 0.5], "b": [0.1, 0.1]}, [0.3, 0.4])
+    assert "Paired difference, mean 0.35" in two.alt_text
 
 
 def test_per_seed_plot_refuses_seeds_that_do_not_pair() -> None:

@@ -103,14 +103,18 @@ def claim_text(row: Row, of: str = "") -> str:
 
 
 def claim_table(row: Row) -> Table:
-    """A row of `claim_results` as a table: one line an arm, then their difference with its 95 % interval."""
+    """A row of `claim_results` as a table: a line an arm, then the number judged with its 95 % interval.
+
+    This number is the difference of the arms, or what a claim makes of its one arm.
+    """
     seeds = ", ".join(map(str, row["seeds"]))
     lines: dict[str, list[Any]] = {
         arm: [*_spread(values), len(values), seeds] if values else [None, None, None, None]
         for arm, values in row["per_seed"].items()
     }
     bounds = row["interval"] and f"95 % interval {number(row['interval'][0])} to {number(row['interval'][1])}"
-    label = f"*difference, to exceed {row['margin']:g}*"
+    judged = "difference" if len(row["per_seed"]) > 1 else "value judged"
+    label = f"*{judged}, to exceed {row['margin']:g}*"
     lines[label] = [*_spread(row["difference"])[:1], bounds, len(row["seeds"]), seeds]
     return table(lines, ("mean", "range", "runs", "seeds"), head=row["metric"])
 
