@@ -80,6 +80,7 @@ WRONG = {
     "temperature_gradient": lambda cosines, t: 0.0,
     "lowest_loss": lambda n, tau: 0.0,
     "shuffle_words": lambda caption, generator: caption,
+    "fixed_temperature": lambda: 1.0,
 }
 
 
