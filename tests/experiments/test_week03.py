@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tinyvlm.experiments import week03, week03_checks
-from tinyvlm.experiments.measure import FACTS, R1, SWAPS
+from tinyvlm.experiments.measure import SWAPS
 from tinyvlm.experiments.worlds import FEW, world
 from tinyvlm.models.clip import CLIP, CLIPTask
 from tinyvlm.models.task import Term
@@ -31,19 +31,6 @@ def test_an_arm_changes_what_is_read_and_nothing_else() -> None:
     back = config.replace(image_pool="mean", text_pool="mean", vision=config.vision.replace(class_token=False))
     assert back == micro == week03.configuration(week03.ARMS["CLIP"], budget)
     assert week03.updates(week03.ARMS[week03.TOKENS], budget) == week03.updates(week03.ARMS["CLIP"], budget)
-
-
-def test_the_claim_of_tokens_can_fail() -> None:
-    """It falls with binding and with facts that are not learnt; slow retrieval does not touch it."""
-    claim = next(claim for claim in week03.CLAIMS if claim.id == "tokens")
-
-    def judged(fact: float, swap: float) -> bool:
-        metrics = {**dict.fromkeys(R1, 0.1), **dict.fromkeys(FACTS, 0.98), "object": fact}
-        metrics |= {"objects swapped": 0.5, "colours swapped": swap}
-        return claim.difference({week03.TOKENS: metrics}) > claim.margin
-
-    assert judged(0.95, 0.56)
-    assert not judged(0.95, 0.8) and not judged(0.7, 0.56)
 
 
 def test_captions_of_few_objects_are_those_of_later_weeks_in_four_more_places() -> None:

@@ -72,13 +72,13 @@ def fixed_temperature(function: Callable[[], float]) -> Verdict:
     """Exercise 4: a short run at the learner's temperature against the same run at 1."""
     chosen = _number(function())
     assert 0 < chosen < 1, f"it returns {chosen:g}; return a temperature above 0 and below 1."
-    own, one = short_run(chosen), short_run(1.0)
+    own, one = _short_run(chosen), _short_run(1.0)
     told = f"R@5 among {SHORT.gallery} scenes is {own:.3f} at {chosen:g} and {one:.3f} at 1"
     assert own > one + 0.1, f"{told}; it has to rise by more than 0.1."
     return Verdict(True, f"{told}.")
 
 
-def short_run(temperature: float) -> float:
+def _short_run(temperature: float) -> float:
     """R@5, the worse direction, after 40 updates of 32 pairs at a fixed temperature."""
     arm = replace(week03.ARMS["temperature fixed at 1"], pairs=32, temperature=temperature)
     model = week03.train(arm, 0, SHORT).eval()

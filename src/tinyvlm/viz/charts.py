@@ -202,7 +202,8 @@ def _thumbnails(ax: Any, images: Tensor, side: float) -> None:
     ax.set_yticks([])
     for row, picture in enumerate(to_pixels(images)):
         box = OffsetImage(picture, zoom=0.9 * side * 72 / picture.shape[0], interpolation="nearest")
-        place = {"xybox": (-0.55 * side * 72, 0), "xycoords": ("axes fraction", "data"), "boxcoords": "offset points"}
+        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "boxcoords": "offset points"}
+        place["xybox"] = (-0.55 * side * 72, 0)
         ax.add_artist(AnnotationBbox(box, (0, row), frameon=False, annotation_clip=False, pad=0, **place))
 
 
