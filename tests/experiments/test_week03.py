@@ -23,6 +23,16 @@ def test_comparison_arms_spend_what_their_names_say() -> None:
     assert spent["CLIP, few objects"] == (budget.few_steps, budget.batch)
 
 
+def test_an_arm_changes_what_is_read_and_nothing_else() -> None:
+    budget = week03.BUDGETS["cpu"]
+    micro = CLIP.Config.named("micro")
+    config = week03.configuration(week03.ARMS[week03.TOKENS], budget)
+    assert (config.image_pool, config.text_pool, config.vision.class_token) == ("first", "last", True)
+    back = config.replace(image_pool="mean", text_pool="mean", vision=config.vision.replace(class_token=False))
+    assert back == micro == week03.configuration(week03.ARMS["CLIP"], budget)
+    assert week03.updates(week03.ARMS[week03.TOKENS], budget) == week03.updates(week03.ARMS["CLIP"], budget)
+
+
 def test_captions_of_few_objects_are_those_of_later_weeks_in_four_more_places() -> None:
     """So that stored rows of single changes may stand side by side."""
     ours, theirs = week03.world("val", 0, 48, FEW), world("val", 0, 48)
@@ -57,6 +67,7 @@ WRONG = {
     "temperature_gradient": lambda cosines, t: 0.0,
     "lowest_loss": lambda n, tau: 0.0,
     "shuffle_words": lambda caption, generator: caption,
+    "fixed_temperature": lambda: 1.0,
 }
 
 

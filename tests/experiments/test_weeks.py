@@ -111,6 +111,7 @@ def both(names: tuple[str, ...], value: float) -> dict[str, float]:
 
 FREE, COPIED = "right facts, another phrasing", "copied phrases, wrong nouns"
 SWAPPED = "CLIP + swapped captions, few objects"
+TOKENS = "CLIP, class and end token"
 HELPED = "without MLM + swapped captions"
 # Claim, what lies elsewhere than at 0.5, the difference; the two directions of each claim, and what must not count.
 CASES: dict[str, list[tuple[str, dict[str, dict[str, float]], float]]] = {
@@ -136,6 +137,10 @@ CASES: dict[str, list[tuple[str, dict[str, dict[str, float]], float]]] = {
         ("binding", {"CLIP": {"objects swapped": 0.1, "colours swapped": 0.2}}, 0.3),
         ("binding", {"CLIP": {"objects swapped": 0.1}}, 0.0),
         *[("binding", {"CLIP": both(SWAPS, 0.1) | {known: 0.2}}, 0.1) for known in (*R1, *FACTS)],
+        ("tokens", {TOKENS: both(SWAPS, 0.1)}, 0.4),
+        ("tokens", {TOKENS: {"colours swapped": 0.1}}, 0.0),
+        *[("tokens", {TOKENS: both(SWAPS, 0.1) | {fact: 0.2}}, 0.1) for fact in FACTS],
+        ("tokens", {TOKENS: both(SWAPS, 0.1) | both(R1, 0.2)}, 0.4),
         ("swaps", {SWAPPED: both(SWAPS, 0.9)}, 0.4),
         ("swaps", {SWAPPED: {"objects swapped": 0.9}}, 0.0),
         ("temperature", {"learned temperature": both(R1, 0.9)}, 0.4),

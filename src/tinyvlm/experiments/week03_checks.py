@@ -3,12 +3,18 @@
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tinyvlm.experiments import scores, week03
 from tinyvlm.experiments.exercises import Verdict, check
+from tinyvlm.experiments.measure import WAYS, retrieval
+
+# Exercise 4 trains twice; 40 updates of 32 pairs take a few seconds each.
+SHORT = replace(week03.BUDGETS["smoke"], comparison_samples=40 * 32, gallery=128)
 
 
 def _number(value: object) -> float:
@@ -59,3 +65,23 @@ def shuffle_words(function: Callable[[str, random.Random], str]) -> Verdict:
     assert len(orders) > 10, "it hardly depends on the generator; use it to shuffle."
     assert function("dog dog", random.Random(0)) == "dog dog", "two equal words have no other order; return them."
     return Verdict(True, "the same words, another order.")
+
+
+@check
+def fixed_temperature(function: Callable[[], float]) -> Verdict:
+    """Exercise 4: a short run at the learner's temperature against the same run at 1."""
+    chosen = _number(function())
+    assert 0 < chosen < 1, f"it returns {chosen:g}; return a temperature above 0 and below 1."
+    own, one = _short_run(chosen), _short_run(1.0)
+    told = f"R@5 among {SHORT.gallery} scenes is {own:.3f} at {chosen:g} and {one:.3f} at 1"
+    assert own > one + 0.1, f"{told}; it has to rise by more than 0.1."
+    return Verdict(True, f"{told}.")
+
+
+def _short_run(temperature: float) -> float:
+    """R@5, the worse direction, after 40 updates of 32 pairs at a fixed temperature."""
+    arm = replace(week03.ARMS["temperature fixed at 1"], pairs=32, temperature=temperature)
+    model = week03.train(arm, 0, SHORT).eval()
+    scenes = week03.world("val", 0, model.config.vision.image_size, arm.spec)
+    found = retrieval(scores.cosines(model), scenes, SHORT.gallery)
+    return min(found[f"{way} R@5"] for way in WAYS)
