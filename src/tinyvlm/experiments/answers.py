@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from tinyvlm.data.facts import Facts, each
-from tinyvlm.data.questions import KINDS, Question, Questions, questions
+from tinyvlm.data.questions import KINDS, Question, questions
+from tinyvlm.data.scenes import Scenes
 from tinyvlm.data.words import CELLS
 
 
@@ -24,35 +25,39 @@ def by_kind(asked: Sequence[Question], right: Sequence[float]) -> dict[str, floa
     return {"answers": fmean(map(float, right))} | {f"answers: {k}": fmean(v) for k, v in kinds.items() if v}
 
 
-def most_frequent(known: Sequence[Question], asked: Sequence[Question]) -> dict[str, float]:
-    """Shares of right answers (see `by_kind`) of who always gives the most frequent answer to that kind in `known`."""
+def names_noun(question: Question) -> bool:
+    """Whether the question names an object: covering the noun then takes something away."""
+    return question.kind in ("where", "yes or no") or question.text.endswith(" on?")
+
+
+def most_frequent(known: Sequence[Question], asked: Sequence[Question]) -> list[float]:
+    """For each question whether the most frequent answer to its kind in `known` is right: 1 or 0."""
     answers: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
     for question in known:
         answers[question.kind][question.answer] += 1
     habits = {kind: max(counts, key=counts.__getitem__) for kind, counts in answers.items() if counts}
-    return by_kind(asked, [float(habits.get(q.kind) == q.answer) for q in asked])
+    return [float(habits.get(q.kind) == q.answer) for q in asked]
 
 
-def noun_blind(view: Questions, count: int) -> dict[str, float]:
-    """Expected shares of right answers of an ideal that sees everything but the question's noun (see `by_kind`).
+def noun_blind(scenes: Scenes, kind: str | None = None) -> list[float]:
+    """For each question of `questions(scenes, kind)` how likely an ideal is right that sees all but the noun.
 
-    It knows objects, plates, places and background of each of the view's first `count` scenes, every other word of
-    the question, and how questions are drawn; it gives the likeliest answer. Exact: nothing is sampled.
+    It knows the scene's objects, plates, places and background, every other word of the question, and how questions
+    are drawn; it gives the likeliest answer. Exact: nothing is sampled.
     """
-    scenes = view.scenes(range(count))
-    asked = questions(scenes)
-    return by_kind(asked, [_chance(q, facts) for q, facts in zip(asked, each(scenes, "question"), strict=True)])
+    asked = questions(scenes, kind)
+    return [_chance(question, facts) for question, facts in zip(asked, each(scenes, "question"), strict=True)]
 
 
 def _chance(question: Question, facts: Facts) -> float:
     """How likely the likeliest answer is when the question's noun is covered. Each object is as likely asked about."""
     text, objects = question.text, len(facts.noun)
+    if not names_noun(question):
+        return 1.0
     if question.kind == "where":
         return 1 / objects
-    if question.kind == "which colour" and text.endswith(" on?"):
+    if question.kind == "which colour":
         return max(Counter(facts.colour.values()).values()) / objects
-    if question.kind != "yes or no":
-        return 1.0  # no noun in it
     place = next((cell for cell, name in enumerate(CELLS) if text.endswith(f" at {name}?")), None)
     colour = next((name for name in facts.colours if text.endswith(f" on {name}?")), None)
     if place is None and colour is None:
