@@ -94,7 +94,7 @@ def guided_cells(function: Callable[[Tensor, Tensor, int], Tensor]) -> Verdict:
 def noun_prompt(function: Callable[[str], str], scenes: int = 256, wanted: float = 0.6) -> Verdict:
     """Exercise 4: how often the zoo's model fills the prompt's last [MASK] with the noun that stands at the place."""
     first = function(CELLS[0])
-    assert isinstance(first, str), "it returns no text yet; return the words of the prompt."
+    assert isinstance(first, str), "it returns nothing yet, or no text; return the words of the prompt."
     assert "[MASK]" in first, "the prompt has no [MASK]: there is no gap to fill."
     model = cast(PixelBERT, zoo.load(MODEL))
     view = week04.questions("val", 0, model.config.trunk.image_size)
