@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tinyvlm.data import load_tokenizer
 from tinyvlm.data.questions import KINDS, answer_vocabulary
 from tinyvlm.encoders import normalise
 from tinyvlm.experiments import week04, week04_checks
 from tinyvlm.experiments.worlds import world
 from tinyvlm.models import PixelBERT
-from tinyvlm.objectives import uniform_rates
 from tinyvlm.training.stages import build_optimisers, only_trainable
 
 SMOKE = week04.BUDGETS["smoke"]
@@ -103,14 +103,10 @@ def test_answers_of_an_oracle_and_of_a_constant(model: PixelBERT, monkeypatch: p
     assert constant["answers: where"] == 0.0 and 0 < constant["answers: yes or no"] < 1
 
 
-def always_mask(ids, rates, mask_id, draws):
-    chosen = draws[0] < rates[ids]
-    return torch.where(chosen, mask_id, ids), chosen
-
-
 WRONG = {
     "layer_cost": lambda tokens, width, hidden: 12 * tokens * width**2,  # no scores, and the hidden layer taken as 4w
-    "hide": always_mask,
+    "without_noun": lambda kind, plates, named: 0.5,
+    "noun_prompt": lambda place: None,
     "guided_cells": lambda cells, attention, keep: cells[:, :keep],
 }
 
@@ -121,25 +117,38 @@ def test_checks_refuse_wrong_answers(name: str) -> None:
     assert not verdict.passed and verdict.message
 
 
-def test_the_check_of_hiding_tells_the_mistakes_apart() -> None:
-    def variant(share: float = 0.8, spared: bool = True, copy: bool = True):
-        def hide(ids, rates, mask_id, draws):
-            words = rates.nonzero().flatten() if spared else torch.arange(len(rates))
-            chosen = draws[0] < rates[ids]
-            other = words[(draws[2] * len(words)).long()]
-            new = torch.where(draws[1] < share, mask_id, torch.where(draws[1] < 0.9, other, ids))
-            corrupted = torch.where(chosen, new, ids)
-            return (corrupted if copy else ids.copy_(corrupted)), chosen
+def test_the_check_of_covered_nouns_tells_the_mistakes_apart() -> None:
+    def right(kind: str, plates: list[str], named: str | None) -> float:
+        same = [plates.count(plate) for plate in plates]
+        if kind != "yes or no":
+            return (1 if kind == "where" else max(same)) / len(plates)
+        yes = plates.count(named)
+        return max(yes, (len(plates) - yes) / 3) / (yes + (len(plates) - yes) / 3)
 
-        return hide
+    assert week04_checks.without_noun(right).passed
+    # Forgets that a wrong colour is one of three, or that two objects may share a plate colour.
+    even = week04_checks.without_noun(lambda k, p, c: right(k, p, c) if k != "yes or no" else 0.5)
+    assert not even.passed and "yes or no" in even.message
+    alone = week04_checks.without_noun(lambda k, p, c: right("where", p, c) if k == "which colour" else right(k, p, c))
+    assert not alone.passed and "which colour" in alone.message
 
-    assert week04_checks.hide(variant()).passed
-    assert "below 0.8" in week04_checks.hide(variant(share=0.7)).message
-    assert "N with a rate above 0" in week04_checks.hide(variant(spared=False)).message
-    assert "work on a copy" in week04_checks.hide(variant(copy=False)).message
-    table = uniform_rates(60, 10)
-    always = week04_checks.hide(lambda ids, rates, mask_id, draws: variant()(ids, table, mask_id, draws))
-    assert "places are chosen instead of" in always.message
+
+def test_the_check_of_prompts_reads_what_the_model_says(model: PixelBERT, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(week04_checks.zoo, "load", lambda name: model)
+    untrained = week04_checks.noun_prompt(lambda place: f"{place} the [MASK]", scenes=32)
+    assert not untrained.passed and "of 30 nouns" in untrained.message
+    assert "no gap" in week04_checks.noun_prompt(lambda place: f"what is at {place}?").message
+    asked = week04_checks.questions(week04.questions("val", 0, 48).scenes(range(32)), "what")
+    nouns = [q.answer for q in asked if q.answer != "nothing"]
+
+    def oracle(image: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor, gaps: torch.Tensor) -> torch.Tensor:
+        # The last gap of each text, and no other.
+        assert gaps.sum(1).eq(1).all() and gaps[:, 4].all() and (ids[:, 1] == model.config.mask_id).all()
+        found = torch.tensor([load_tokenizer().id(noun) for noun in nouns])
+        return torch.nn.functional.one_hot(found, 4096).float()
+
+    monkeypatch.setattr(model, "predict_words", oracle)
+    assert week04_checks.noun_prompt(lambda place: "[MASK] holds the [MASK]", scenes=32).passed
 
 
 def test_guided_cells_may_come_in_any_order() -> None:

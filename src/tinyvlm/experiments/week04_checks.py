@@ -1,18 +1,26 @@
 """Checks of week 4's exercises. Each takes the learner's function and returns a verdict; none raises."""
 
+from collections import defaultdict
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from tinyvlm import zoo
+from tinyvlm.data.questions import NOTHING, questions
+from tinyvlm.data.tokenizer import load_tokenizer
+from tinyvlm.data.words import CELLS, COLOURS
+from tinyvlm.encoders import normalise
 from tinyvlm.encoders.bert import BertConfig, bert_block
+from tinyvlm.experiments import week04
 from tinyvlm.experiments.exercises import Verdict, check
-from tinyvlm.models.pixel_bert import sample_cells
-from tinyvlm.objectives import mask_tokens, uniform_rates
+from tinyvlm.experiments.worlds import FEW
+from tinyvlm.models.pixel_bert import PixelBERT, sample_cells
 
-# (ids [b, n], rates [vocabulary], mask_id, draws [3, b, n]) -> (corrupted [b, n], chosen [b, n])
-Hide = Callable[[Tensor, Tensor, int, Tensor], tuple[Tensor, Tensor]]
+MODEL = "pixel-bert-micro"
+PLATES = FEW.plates
 
 
 @check
@@ -31,39 +39,31 @@ def layer_cost(function: Callable[[int, int, int], int]) -> Verdict:
 
 
 @check
-def hide(function: Hide) -> Verdict:
-    """Exercise 2: against the objective's own function, given the numbers that it draws."""
-    vocabulary, reserved, mask_id = 60, 10, 3
-    rates = uniform_rates(vocabulary, reserved, 0.2)
-    rates[40:50], rates[50:] = 0.7, 0.0
-    for seed in range(3):
-        generator = torch.Generator().manual_seed(seed)
-        ids = torch.randint(vocabulary, (40, 25), generator=generator)
-        before, state = ids.clone(), generator.get_state()
-        draws = torch.rand(3, *ids.shape, generator=generator)
-        generator.set_state(state)
-        wanted, wanted_chosen = mask_tokens(ids, rates, mask_id, generator)
-        found = function(ids, rates, mask_id, draws)
-        assert found is not None, "it returns nothing yet; return the corrupted ids and which places were chosen."
-        corrupted, chosen = found
-        assert corrupted.shape == ids.shape and chosen.shape == ids.shape, "both results have the shape of ids."
-        assert torch.equal(ids, before), "it changed ids itself; work on a copy, the loss still needs the true words."
-        assert torch.equal(chosen.bool(), wanted_chosen), (
-            f"{int(chosen.bool().sum())} places are chosen instead of {int(wanted_chosen.sum())}: a place is chosen "
-            "where draws[0] lies below the rate of its id."
-        )
-        assert torch.equal(corrupted[~wanted_chosen], ids[~wanted_chosen]), "a word that was not chosen has changed."
-        for name, where in (
-            ("becomes [MASK] where draws[1] is below 0.8", draws[1] < 0.8),
-            ("stays where draws[1] is 0.9 or more", draws[1] >= 0.9),
-            (
-                "becomes another word in between: the floor(draws[2] * N)-th of the N with a rate above 0",
-                draws[1] >= 0.8,
-            ),
-        ):
-            place = wanted_chosen & where
-            assert torch.equal(corrupted[place], wanted[place]), f"a chosen word {name}."
-    return Verdict(True, "80, 10 and 10, and every special token left alone.")
+def without_noun(function: Callable[..., float]) -> Verdict:
+    """Exercise 2: against a count of all draws that lead to the same question with its noun covered."""
+    colours = COLOURS[:PLATES]
+    scenes = (colours[:1], colours[:2], (colours[0],) * 2, (*colours[:3], colours[0]), (*colours[:2], *colours[:2]))
+    for plates in map(list, scenes):
+        for kind, named in (("where", None), ("which colour", None), *(("yes or no", colour) for colour in colours)):
+            found, wanted = function(kind, list(plates), named), _likeliest(kind, plates, named)
+            assert found is not None, "it returns nothing yet; return the chance that the likeliest answer is right."
+            assert abs(float(found) - wanted) < 1e-6, (
+                f"for {kind!r} with plates {', '.join(plates)} and named {named} it returns {float(found):.4f}, the "
+                f"likeliest answer is right with chance {wanted:.4f}: weigh every object and every draw that fits."
+            )
+    return Verdict(True, "this is the ideal that sees everything but the noun.")
+
+
+def _likeliest(kind: str, plates: list[str], named: str | None) -> float:
+    answers: dict[object, float] = defaultdict(float)
+    for place, own in enumerate(plates):
+        if kind != "yes or no":
+            answers[place if kind == "where" else own] += 1.0
+            continue
+        answers["yes"] += own == named
+        for other in COLOURS[:PLATES]:
+            answers["no"] += (own != other == named) / (PLATES - 1)
+    return max(answers.values()) / sum(answers.values())
 
 
 @check
@@ -88,3 +88,27 @@ def guided_cells(function: Callable[[Tensor, Tensor, int], Tensor]) -> Verdict:
         )
         assert torch.equal(found[..., 2], found[..., 0] * 36 + found[..., 1]), "numbers of different cells were mixed."
     return Verdict(True, "each picture keeps its own most attended cells.")
+
+
+@check
+def noun_prompt(function: Callable[[str], str], scenes: int = 256, wanted: float = 0.6) -> Verdict:
+    """Exercise 4: how often the zoo's model fills the prompt's last [MASK] with the noun that stands at the place."""
+    first = function(CELLS[0])
+    assert isinstance(first, str), "it returns nothing yet, or no text; return the words of the prompt."
+    assert "[MASK]" in first, "the prompt has no [MASK]: there is no gap to fill."
+    model = cast(PixelBERT, zoo.load(MODEL))
+    view = week04.questions("val", 0, model.config.trunk.image_size)
+    asked = questions(view.scenes(range(scenes)), "what")
+    rows = [row for row, question in enumerate(asked) if question.answer != NOTHING]
+    places = [asked[row].text.removeprefix("what is at ").removesuffix("?") for row in rows]
+    tokenizer = load_tokenizer()
+    text, mask = tokenizer.encode([function(place) for place in places], model.config.bert.context)
+    gaps = text == model.config.mask_id
+    last = gaps & (gaps.cumsum(1) == gaps.sum(1, keepdim=True))
+    with torch.inference_mode():
+        logits = model.predict_words(normalise(view.batch(rows)["image"]), text, mask, last)
+    named = [tokenizer.decode([word]) for word in logits.argmax(1).tolist()]
+    right = sum(word == asked[row].answer for word, row in zip(named, rows, strict=True)) / len(rows)
+    said = f"it gets {right:.3f} of {len(rows)} nouns"
+    assert right > wanted, f"{said}; more than {wanted} is possible: put the gap where captions have their nouns."
+    return Verdict(True, f"{said}, from the model whose question head says “{NOTHING}”.")

@@ -1,6 +1,6 @@
 """Fine-tuning a model that reads a picture and a text together: questions, and retrieval by matching score.
 
-As Pixel-BERT does it (Huang et al., arXiv 2004.00849, sections 4.2 and 4.4, numbers from memory). Both tasks use all
+As Pixel-BERT does it (Huang et al., arXiv 2004.00849, section 4.2). Both tasks use all
 cells of a picture.
 """
 
@@ -43,7 +43,7 @@ class AnswerTask(Task):
 
 
 class RetrievalTask(Task):
-    """Fine-tuning for retrieval (section 4.4): pick the true caption among it and 20 random ones.
+    """Fine-tuning for retrieval (section 4.2): pick the true caption among it and 20 random ones.
 
     Softmax cross-entropy over the 21 scores, with gradient only through the true one and the 5 hardest; the CNN, its
     BatchNorm included, is frozen: leave its parameters out of the stage's `trainable`.

@@ -19,9 +19,8 @@ Deviations and choices the paper leaves open:
 - BatchNorm: live statistics while the trunk learns, frozen ones in both fine-tunings.
 - The paper hides 15 % of the tokens; the rates are an argument here, because in captions of a template most words can
   be guessed from their neighbours, and hiding mostly nouns decides whether these are learnt at all.
-- Questions and retrieval (sections 4.2, 4.4) are in `finetuning`; NLVR2 is left out. Dropout is off (BERT: 0.1).
+- Questions and retrieval (section 4.2) are in `finetuning`; NLVR2 is left out. Dropout is off (BERT: 0.1).
 - `micro` and `small`: feed-forwards of twice the width (BERT: four times), eps 1e-5, initial weights of std 0.05.
-Section numbers are from memory.
 """
 
 import math
@@ -192,7 +191,7 @@ def answer_head(width: int, answers: int) -> nn.Module:
 
 
 class PixelBERTTask(Task):
-    """Pre-training (section 3.4): masked words and balanced matching, on a random subset of the cells.
+    """Pre-training (section 3.3): masked words and balanced matching, on a random subset of the cells.
 
     Args:
         model: the network.

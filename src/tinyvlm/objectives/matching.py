@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def shuffled_half(same: Bool[Tensor, "b b"], rng: torch.Generator) -> tuple[Int[Tensor, " b"], Bool[Tensor, " b"]]:
-    """Captions for a balanced matching loss (Pixel-BERT, section 3.4): half of the rows keep theirs, half get others'.
+    """Captions for a balanced matching loss (Pixel-BERT, section 3.3): half of the rows keep theirs, half get others'.
 
     Returns whose caption row i reads, and whether it belongs to picture i. `same[i, j]` says that caption j is true of
     picture i too (the diagonal at least): a row that draws such a caption is matched after all.
