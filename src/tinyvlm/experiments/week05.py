@@ -143,7 +143,8 @@ CLAIMS = (
     direction(
         "binding",
         "Masked words make the fusion encoder bind objects to their places: with all three objectives the matching "
-        "score prefers the true caption to one with two objects swapped more often than without MLM, by more than 0.05.",
+        "score prefers the true caption to one with two objects swapped more often than without MLM, by more than "
+        "0.05.",
         "objects swapped",
         placing,
         better="ALBEF",
@@ -154,8 +155,8 @@ CLAIMS = (
     ),
     direction(
         "contrast-and-binding",
-        "Contrast delays binding: after equal updates the matching score tells swapped objects apart more often without "
-        "ITC than with it, by more than 0.05.",
+        "Contrast delays binding: after equal updates the matching score tells swapped objects apart more often "
+        "without ITC than with it, by more than 0.05.",
         "objects swapped",
         placing,
         better="without ITC",
