@@ -1,7 +1,8 @@
 """From a word to a region: where a caption's words look in the picture, and whether nouns look at their objects.
 
-Nobody tells ALBEF where an object is; the paper reads it off cross-attention (figures 4 to 6). Here the scenes know
-their cells, so that it can be counted: does a noun's highest patch lie in its own quarter of the picture?
+The paper reads regions off the cross-attention of a model trained without boxes (figures 4 to 6). Our captions name
+places, so the model is told them in words. The scenes know their cells, and the hits can be counted: does a noun's
+highest patch lie in its own quarter of the picture?
 """
 
 import numpy as np

@@ -1,13 +1,19 @@
 """Checks of week 5's exercises. Each takes the learner's function and returns a verdict; none raises."""
 
-from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tinyvlm.experiments.exercises import Verdict, check
+from tinyvlm.experiments.pretrain import name_sprites
+from tinyvlm.experiments.worlds import FEW
+from tinyvlm.models.albef import ALBEF
+
+# Exercise 3's lesson is short enough for seconds, and a tenth of a good rate does not reach its goal.
+NOUNS, UPDATES, PAIRS, GOAL = 16, 60, 32, 0.5
 
 
 def _tensor(value: object, shape: tuple[int, ...], what: str) -> Tensor:
@@ -40,54 +46,35 @@ def soft_target_gradient(function: Callable[[Tensor, Tensor], Tensor]) -> Verdic
 
 
 @check
-def enqueue(function: Callable[[Tensor, int, Tensor], tuple[Tensor, int]]) -> Verdict:
-    """Exercise 2: against Python's own queue."""
-    size = 5
-    features, place = torch.arange(-size, 0).float().unsqueeze(1), 0
-    slow, number = deque(features.flatten().tolist(), maxlen=size), 0
-    for count in (2, 2, 3, 5, 1, 8, 4):
-        rows = torch.arange(number, number + count).float().unsqueeze(1)
-        number += count
-        slow.extend(rows.flatten().tolist())
-        result = function(features.clone(), place, rows)
-        assert result is not None, "it returns nothing yet; return the features and the next place."
-        assert isinstance(result, tuple) and len(result) == 2, "return two things: the features and the next place."
-        features, place = _tensor(result[0], (size, 1), "the queue's features"), int(result[1])
-        kept = sorted(features.flatten().tolist())
-        assert kept == sorted(slow), (
-            f"after {count} more rows the queue of {size} holds {kept}; the last {size} are {sorted(slow)}."
-        )
-        assert 0 <= place < size, f"the next place is {place}; a queue of {size} has the places 0 to {size - 1}."
-        oldest = features[place].item()
-        assert oldest == slow[0], f"at the next place stands {oldest:g}, and the oldest is {slow[0]:g}."
-    return Verdict(True, "the newest stay, the oldest is next to go, also around the corner.")
+def ceiling(function: Callable[[Tensor, int], float]) -> Verdict:
+    """Exercise 2: against sorting row by row, and where the answer is plain."""
+    for seed, queries in ((0, 6), (1, 17)):
+        scores = torch.randn(queries, queries, generator=torch.Generator().manual_seed(seed))
+        for k in (1, 2, queries // 2, queries):
+            found = function(scores.clone(), k)
+            assert found is not None, "it returns nothing yet; return a share, a number between 0 and 1."
+            kept = [query in sorted(range(queries), key=lambda j: -row[j])[:k] for query, row in enumerate(scores)]
+            wanted = sum(kept) / queries
+            assert abs(float(found) - wanted) < 1e-6, (
+                f"with {queries} queries and k = {k} it returns {float(found):.3f} instead of {wanted:.3f}; a row is a "
+                "query, and its own candidate stands on the diagonal."
+            )
+    return Verdict(True, "a re-ranker can reach this recall@1 and no higher one.")
 
 
 @check
-def draw_negative(function: Callable[[Tensor, Tensor, float], int]) -> Verdict:
-    """Exercise 3: against the running sum, in cases that a trained model brings about."""
-    even = torch.zeros(4), torch.tensor([True, False, False, False])
-    for u, wanted in ((0.0, 1), (0.3, 1), (0.34, 2), (0.66, 2), (0.67, 3), (0.999, 3)):
-        _drawn(function, *even, u, wanted, "four equal similarities of which the first is forbidden")
-    steep = torch.tensor([2.0, 1.0, 0.0]), torch.tensor([False, False, True])
-    for u, wanted in ((0.72, 0), (0.74, 1)):  # e / (1 + e) is 0.731
-        _drawn(function, *steep, u, wanted, "similarities 2, 1 and 0 of which the last is forbidden")
-    sure = torch.tensor([-2.0, 250.0, -1.0]), torch.tensor([False, True, False])
-    for u, wanted in ((0.1, 0), (0.5, 2)):  # 1 / (1 + e) is 0.269
-        _drawn(function, *sure, u, wanted, "a model so sure of the true pair that nothing is left for others")
-    return Verdict(True, "it draws by similarity, and never what is forbidden.")
-
-
-def _drawn(
-    function: Callable[[Tensor, Tensor, float], int],
-    similarity: Tensor,
-    forbidden: Tensor,
-    u: float,
-    wanted: int,
-    case: str,
-) -> None:
-    found = function(similarity.clone(), forbidden.clone(), u)
-    assert found is not None, "it returns nothing yet; return a place as an int."
-    assert 0 <= int(found) < len(similarity), f"it returns {found!r}, which is no place among {len(similarity)}."
-    assert not forbidden[int(found)], f"it draws place {int(found)}, which is forbidden, in the case of {case}."
-    assert int(found) == wanted, f"with u = {u} it draws place {int(found)} instead of {wanted}, in the case of {case}."
+def lesson(function: Callable[[], float]) -> Verdict:
+    """Exercise 3: a run at the learner's rate, and what it reached."""
+    rate = function()
+    assert rate is not None, "it returns nothing yet; return a learning rate."
+    assert isinstance(rate, float) and 0 < rate < 1, f"it returns {rate!r}; return a float between 0 and 1."
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, spec = ALBEF.named("micro"), replace(FEW, nouns=NOUNS)
+        width, size = model.config.vision.width, model.config.vision.image_size
+        named = name_sprites(
+            model.vision, width, spec, seed=0, size=size, steps=UPDATES, batch=PAIRS, lr=rate, measured=256
+        )
+    reached = f"after {UPDATES} updates at {rate:g} the encoder names {named:.2f} of the unseen objects"
+    assert named >= GOAL, f"{reached}; chance is {1 / NOUNS:.2f}, and the goal is {GOAL:g}."
+    return Verdict(True, f"{reached}.")
