@@ -1,8 +1,7 @@
 """Week 5, ALBEF: the data it sees, how it is trained at each budget, and the claims, written down before the runs.
 
-Headline: masked words make the fusion encoder bind objects to their places. A first version of these runs, at half the
-learning rate and with a shorter lesson of the tower, left it undecided; these claims were written before the runs at
-the present rate.
+Headline: masked words make the fusion encoder bind objects to their places. `contrast-and-binding` was written down after
+these runs had been seen, so that only runs of another recipe can test it.
 """
 
 from dataclasses import dataclass
@@ -49,7 +48,7 @@ class Budget:
 # The gpu row is an estimate: it has not been run.
 BUDGETS = {
     "smoke": Budget("micro", 16, 6, 6, 6, momentum=0.9, queue=64, ramp=4, gallery=32, changes=32),
-    "cpu": Budget("micro", 64, 300, 800, 400, momentum=0.9, queue=256, ramp=100, gallery=512, changes=1024, lr=2e-3),
+    "cpu": Budget("micro", 64, 200, 800, 300, momentum=0.9, queue=256, ramp=100, gallery=512, changes=1024),
     "gpu": Budget("small", 256, 1000, 6000, 3000, momentum=0.995, queue=4096, ramp=1000, gallery=512, changes=1024),
 }
 
@@ -115,12 +114,9 @@ def train(
     return model, fit(new_task(model, arm, budget), stages, seed=seed, progress=progress, on_step=on_step)
 
 
-def evaluate(model: ALBEF, budget: Budget, seed: int = 0) -> dict[str, float]:
-    """Retrieval by the towers; single changes and hard retrieval by the matching score and by the towers.
-
-    The unseen scenes are drawn by `seed`, so that over seeds the results vary by their choice as well.
-    """
-    scenes = world("val", seed, model.config.vision.image_size)
+def evaluate(model: ALBEF, budget: Budget) -> dict[str, float]:
+    """Retrieval by the towers; single changes and hard retrieval by the matching score and by the towers."""
+    scenes = world("val", 0, model.config.vision.image_size)
     model.eval()
     found = {"hidden nouns": hidden_nouns(scores.words(model), scenes, model.config.mask_id, budget.changes // 2)}
     found |= retrieval(scores.cosines(model), scenes, budget.gallery)
@@ -134,7 +130,7 @@ def run_arm(arm: str, seed: int, preset: str, progress: Report | None = None) ->
     """One job of the claims' queue."""
     budget = BUDGETS[preset]
     model, history = train(ARMS[arm], seed, budget, on_step=progress)
-    return evaluate(model, budget, seed) | {"pre-training seconds": history.seconds}
+    return evaluate(model, budget) | {"pre-training seconds": history.seconds}
 
 
 placing = itemgetter("objects swapped")
@@ -156,7 +152,7 @@ CLAIMS = (
     direction(
         "contrast-and-binding",
         "Contrast delays binding: after equal updates the matching score tells swapped objects apart more often "
-        "without ITC than with it, by more than 0.05.",
+        "without ITC than with it, by more than 0.05. (Written down after these runs had been seen.)",
         "objects swapped",
         placing,
         better="without ITC",
