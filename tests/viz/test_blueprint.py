@@ -12,6 +12,7 @@ from tinyvlm.blueprint import Arrow, Blocks, Blueprint, Branch, Line, Part, desc
 from tinyvlm.layers.masks import Mask
 from tinyvlm.models import ALBEF, CLIP, PixelBERT, ViT
 from tinyvlm.viz import blueprint, mask_picture
+from tinyvlm.viz.svg import DARK, LIGHT
 
 WEEKS = [(ViT, None), (CLIP, ViT), (PixelBERT, CLIP), (ALBEF, PixelBERT)]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -78,6 +79,18 @@ def test_boxes_of_parts_do_not_overlap():
         for other in outer[:place]:
             apart = one[0] >= other[2] or other[0] >= one[2] or one[1] >= other[3] or other[1] >= one[3]
             assert apart, (one, other)
+
+
+@pytest.mark.parametrize("length", range(1, 60))
+@pytest.mark.parametrize("size", ["", "12"])
+def test_words_of_any_length_take_no_empty_row_and_none_is_lost(length, size):
+    words = " ".join(["word"] * length)
+    shown = blueprint(Blueprint("Toy", "s", (Part("head", words, "left", size=size),)))
+    rows = {text.get("y") for text in texts(shown.svg)}
+    tall = float(ElementTree.fromstring(shown.svg).find(f"{SVG}rect").get("height"))
+    assert tall == 15 * (len(rows) - 1) + 8
+    told = " ".join(text.text for text in texts(shown.svg))
+    assert told.count("word") == length and (size in told.split() or not size)
 
 
 def accented(svg: str) -> list[str]:
@@ -180,3 +193,25 @@ def test_drawing_needs_no_notebook():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.stdout == "Blueprint of Toy, size micro, from top to bottom. head: linear layer.\n", ran.stderr
+
+
+def luminance(colour: str) -> float:
+    digits = colour.lstrip("#")
+    digits = digits if len(digits) == 6 else "".join(2 * digit for digit in digits)
+    parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK])
+def test_colours_are_read_in_light_and_dark(palette):
+    """WCAG's 4.5 for letters and 3 for edges; checkers of pages do not look into SVG."""
+    colours = {name: luminance(value) for name, value in re.findall(r"--(\w+):(#\w+)", palette)}
+
+    def contrast(one: str, other: str) -> float:
+        low, high = sorted((colours[one], colours[other]))
+        return (high + 0.05) / (low + 0.05)
+
+    for paper in ("paper", "box", "tint"):
+        assert min(contrast(ink, paper) for ink in ("ink", "quiet", "new")) >= 4.5, paper
+    assert min(contrast("line", "paper"), contrast("line", "box"), contrast("new", "paper")) >= 3

@@ -14,7 +14,7 @@ GAP = 27  # between two boxes: an arrow and the shape beside it
 SPANS = {"left": (16, 160), "right": (176, 320), "middle": (101, 235), "full": (16, 320)}
 LANES = {"left": 6, "right": 330}  # for data that passes by a box
 PAD, ROW = 9, 15
-CODE, WORDS = 7.3, 6.7  # units a letter, of 12-unit monospace and sans-serif
+CODE, WORDS, BOLD = 7.3, 6.6, 7.7  # units a letter, of 12-unit monospace and sans-serif in widest use
 
 
 def blueprint(drawn: Blueprint, since: Blueprint | None = None, *, small: bool = False) -> Drawing:
@@ -47,16 +47,18 @@ def blueprint(drawn: Blueprint, since: Blueprint | None = None, *, small: bool =
     return Drawing(svg(pen, WIDTH, height, f"Blueprint of {drawn.model}, {drawn.size}", alt), alt)
 
 
-def _entry(name: str, what: str, size: str, room: float) -> list[tuple[str, str, str]]:
+def _entry(name: str, what: str, size: str, room: float, letter: float = WORDS) -> list[tuple[str, str, str]]:
     """A name, what it is and a number as rows (code, words, at the end) that fit into `room` units."""
-    wide = CODE * len(name) + WORDS * (len(what) + len(size)) + 8 * (bool(name) + bool(size))
+    wide = CODE * len(name) + letter * len(what) + WORDS * len(size) + 8 * (bool(name) + bool(size))
     if wide <= room:
         return [(name, what, size)]
-    lines = textwrap.wrap(what, max(8, int(room / WORDS)))
+    lines = textwrap.wrap(what, max(8, int(room / letter)), break_on_hyphens=False)
     rows = [(name, "", "")] * bool(name) + [("", line, "") for line in lines]
+    if not size:
+        return rows
     for place in dict.fromkeys((0, len(rows) - 1)):  # the number stands beside the name, else behind the last words
         code, words, _ = rows[place]
-        if CODE * len(code) + WORDS * (len(words) + len(size)) + 8 <= room:
+        if CODE * len(code) + letter * len(words) + WORDS * len(size) + 8 <= room:
             rows[place] = (code, words, size)
             return rows
     return [*rows, ("", "", size)]
@@ -93,7 +95,7 @@ def _part(pen: Pen, part: Part, box: Box, new: set[tuple[int, ...]]) -> None:
     size = part.out if part.role == "input" else part.size
     room = right - left - (52 if part.pairs else 0)
     title = not part.name and part.role != "input"
-    rows = _entry(part.name, part.what, size, room)
+    rows = _entry(part.name, part.what, size, room, BOLD if title else WORDS)
     top = _rows(inner, rows, left, left + room, box.top + 3, () in new, title)
     if part.frozen:
         top = _rows(inner, _entry("", "no gradient", "", room), left, right, top)
@@ -181,7 +183,7 @@ def _arrow(pen: Pen, part: Part, arrow: Arrow, boxes: dict[str, Box], label: str
     start, end = source.bottom - 12, target.entries[arrow.into] if arrow.into else target.top + 14
     goal = getattr(target, edge) + (27 if side == "left" else -11) * bool(arrow.into)
     pen.path(f"M{getattr(source, edge):g} {start:g}H{lane}V{end:g}H{goal:g}", below=not arrow.into)
-    pen.head(goal, end, "right" if side == "left" else "left")
+    pen.head(goal, end, "right" if side == "left" else "left", below=not arrow.into)
 
 
 def _straight(source: Box, target: Box, boxes: dict[str, Box]) -> float | None:

@@ -7,13 +7,13 @@ the system's. What is new has the accent colour and a thick edge, so that colour
 import html
 from dataclasses import dataclass, field
 
-_LIGHT = "--ink:#1f2a33;--quiet:#52606b;--line:#8b98a2;--paper:#fff;--box:#f1f4f6;--new:#a33b12;--tint:#fdeee5"
-_DARK = "--ink:#e6ebee;--quiet:#b3bec6;--line:#7d8b95;--paper:#161c21;--box:#232d34;--new:#f8b48f;--tint:#46280f"
+LIGHT = "--ink:#1f2a33;--quiet:#52606b;--line:#74828c;--paper:#fff;--box:#f1f4f6;--new:#a33b12;--tint:#fdeee5"
+DARK = "--ink:#e6ebee;--quiet:#b3bec6;--line:#7d8b95;--paper:#161c21;--box:#232d34;--new:#f8b48f;--tint:#46280f"
 _DARK_PAGES = "html[data-theme=dark] .bp,body[data-jp-theme-light=false] .bp"
 STYLE = (
-    f".bp{{{_LIGHT};color:var(--ink);background:var(--paper);border-radius:8px;font:12px system-ui,sans-serif}}"
-    f"@media(prefers-color-scheme:dark){{.bp{{{_DARK}}}}}"
-    f"html[data-theme=light] .bp,body[data-jp-theme-light=true] .bp{{{_LIGHT}}}{_DARK_PAGES}{{{_DARK}}}"
+    f".bp{{{LIGHT};color:var(--ink);background:var(--paper);border-radius:8px;font:12px system-ui,sans-serif}}"
+    f"@media(prefers-color-scheme:dark){{.bp{{{DARK}}}}}"
+    f"html[data-theme=light] .bp,body[data-jp-theme-light=true] .bp{{{LIGHT}}}{_DARK_PAGES}{{{DARK}}}"
     ".bp text{fill:currentColor}.bp .c{font:600 12px ui-monospace,monospace}.bp .q{fill:var(--quiet)}"
     ".bp .e{text-anchor:end}.bp .k{font-weight:600;font-size:14px}"
     ".bp rect,.bp circle{fill:var(--box);stroke:var(--line)}.bp path{fill:none;stroke:var(--line);stroke-width:1.3}"
@@ -75,10 +75,10 @@ class Pen:
     def path(self, steps: str, kind: str = "", below: bool = False) -> None:
         (self.below if below else self.above).append(f'<path d="{steps}"{css(kind)}/>')
 
-    def head(self, x: float, y: float, turn: str = "down") -> None:
+    def head(self, x: float, y: float, turn: str = "down", below: bool = True) -> None:
         """An arrow's head with its tip at x, y."""
         shape = {"down": "l-4-7h8z", "right": "l-7-4v8z", "left": "l7-4v8z"}[turn]
-        self.path(f"M{x:g} {y:g}{shape}", "h", below=True)
+        self.path(f"M{x:g} {y:g}{shape}", "h", below)
 
     def plus(self, x: float, y: float) -> None:
         self.above.append(f'<circle cx="{x:g}" cy="{y:g}" r="6" class="in"/>')
