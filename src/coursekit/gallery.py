@@ -1,7 +1,7 @@
-"""Pictures and words of every view of the emoji world, made while the site is built, for the book's data page.
+"""Pictures made while the site is built: every view of the emoji world for the book's data page, and the weeks' models.
 
-Every function returns cards, most of them a picture with what is said about it. The scenes are the data's own, drawn
-with its seeds; only their size is larger than what models see.
+Views are functions that return cards, most of them a picture with what is said about it. The scenes are the data's own,
+drawn with its seeds; only their size is larger than what models see.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from coursekit.schema import Course
 from tinyvlm.data.captions import captions
 from tinyvlm.data.changes import CHANGES, LABELS, change_scenes, changed_captions
 from tinyvlm.data.emoji import load_emoji
@@ -263,6 +264,29 @@ def binding() -> list[Card]:
     said, changed = captions(scenes)[0], changed_captions(scenes, "objects swapped")[0][0]
     lines = (Line(said, "true-caption"), Line(changed, "false-caption"))
     return [Card(picture(render(scenes, SIDE)[0]), said, lines)]
+
+
+def thumbnails(course: Course) -> dict[int, str]:
+    """The model of each chapter as a small SVG, what is new since the last chapter's model in the accent, by week.
+
+    A model belongs to the week whose paper it names; weeks without one have no thumbnail.
+    """
+    from tinyvlm import models, viz
+    from tinyvlm.models.base import PaperModel
+
+    known = {
+        model.CARD.arxiv: model.blueprint("micro")
+        for model in vars(models).values()
+        if isinstance(model, type) and issubclass(model, PaperModel)
+    }
+    drawn: dict[int, str] = {}
+    last = None
+    for week in course.weeks:
+        if week.notebook and week.paper and week.paper.arxiv in known:
+            spec = known[week.paper.arxiv]
+            drawn[week.week] = viz.blueprint(spec, since=last, small=True).svg
+            last = spec
+    return drawn
 
 
 def facts() -> dict[str, int]:

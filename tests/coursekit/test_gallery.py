@@ -1,15 +1,20 @@
-"""The data page shows the data itself: every view, with words that are true of the pictures."""
+"""The data page shows the data itself, with words that are true of the pictures; tiles show the weeks' models."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from coursekit import gallery
+from coursekit.html import render
+from coursekit.load import load_course
 from tinyvlm.data.changes import LABELS
 from tinyvlm.data.scenes import SPLITS
 from tinyvlm.data.words import LANGUAGES
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", list(gallery.VIEWS))
@@ -48,3 +53,15 @@ def test_pictures_are_the_same_at_every_build_and_survive_encoding():
 def test_facts_are_counted():
     facts = gallery.facts()
     assert facts["nouns"] == facts["seen"] + facts["novel"] and facts["languages"] == 12
+
+
+def test_every_chapter_with_a_model_has_a_thumbnail_that_shows_what_is_new():
+    course = load_course(ROOT)
+    shown = gallery.thumbnails(course)
+    models = {week.short: shown.get(week.week, "") for week in course.weeks}
+    assert all(models[name].count("<svg") == 1 for name in ("ViT", "CLIP", "Pixel-BERT", "ALBEF"))
+    assert models["Benchmarks and metrics"] == ""
+    assert set(shown) <= {week.week for week in course.weeks if week.notebook}
+    assert 'class="x"' not in models["ViT"] and 'class="x"' in models["CLIP"]
+    html = render("week_cards", course=course, thumbnails=shown, link=str)
+    assert html.count("<svg") == len(shown) and html.count("Blueprint of CLIP") == 1 and "&lt;svg" not in html

@@ -16,7 +16,10 @@ ROOT = Path(__file__).parents[2]
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
          "--disable-sync")  # fmt: skip
 PATIENCE = 180_000  # milliseconds for the browser to start or a page to answer: a busy machine is no failure
-SOURCES = ("course.yml", "_toc.yml", "_config.yml", "book", "notebooks", "src/coursekit", "src/tinyvlm/data")
+SOURCES = (
+    *("course.yml", "_toc.yml", "_config.yml", "book", "notebooks", "src/coursekit", "src/tinyvlm/data"),
+    *("src/tinyvlm/models", "src/tinyvlm/viz", "src/tinyvlm/blueprint.py"),  # thumbnails of the models
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -45,6 +45,11 @@ class WeekCards(CourseDirective):
 
     template = "week_cards"
 
+    def values(self, site: Site) -> dict[str, object]:
+        from coursekit import gallery
+
+        return {"course": site.course, "thumbnails": gallery.thumbnails(site.course)}
+
 
 class RedThread(CourseDirective):
     """`{red-thread}`: forced choice between the true caption and one with a single change, a row a model."""

@@ -1,7 +1,7 @@
 """Week 5, ALBEF: the data it sees, how it is trained at each budget, and the claims, written down before the runs.
 
-Headline: masked words make the fusion encoder bind objects to their places. `contrast-and-binding` was written down after
-these runs had been seen, so that only runs of another recipe can test it.
+Headline: masked words make the fusion encoder bind objects to their places. `contrast-and-binding` was written down
+after these runs had been seen, so that only runs of another recipe can test it.
 """
 
 from dataclasses import dataclass

@@ -24,6 +24,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from tinyvlm import blueprint as drawn
+from tinyvlm.blueprint import Arrow, Blocks, Branch, Line, Part
 from tinyvlm.config import Config
 from tinyvlm.encoders.bert import BertConfig, BertEmbedding, WordPredictor, bert_blocks, last_norm
 from tinyvlm.encoders.init import init_normal
@@ -117,6 +119,63 @@ def fusion_block(bert: BertConfig, image_width: int) -> Block:
     )
 
 
+def _blueprint(config: ALBEFConfig) -> tuple[Part, ...]:
+    vision, bert, vector = config.vision, config.bert, f"{config.embedding}"
+    image_tokens, words = drawn.shape(vision.tokens, vision.width), f"n × {bert.width}"
+    cross = Branch("cross", "cross-attention to the image tokens", f"{bert.heads} heads", bert.placement)
+    lower = Blocks("text", bert.layers - config.fusion, drawn.block(bert, bert.placement))
+    upper = Blocks("fusion", config.fusion, drawn.block(bert, bert.placement, cross=cross))
+    pooled, unit = drawn.pooling(config.pool), Line("normalize", "unit length", call=True)
+    twin = (Line("twin", "follows (EMA)"), Line("image_queue", "old keys"), Line("text_queue", "old keys"))
+    match = (pooled, Line("match", "linear layer, yes or no"))
+    return (
+        drawn.image(vision),
+        drawn.text(bert.context),
+        Part("vision", "Vision Transformer", "left", ("image",), drawn.vision_items(vision), out=image_tokens),
+        drawn.bert_embedding(bert),
+        Part("", "lower half of BERT", "right", ("embedding",), (lower,), out=words, key="text tokens"),
+        Part(
+            "",
+            "image vector",
+            "left",
+            ("vision",),
+            (pooled, Line("image_projection", "linear layer"), unit),
+            out=vector,
+            key="image vector",
+        ),
+        Part(
+            "",
+            "text vector",
+            "right",
+            ("text tokens",),
+            (pooled, Line("text_projection", "linear layer"), unit),
+            out=vector,
+            key="text vector",
+        ),
+        Part("", "momentum model", "middle", items=twin, out="keys", role="beside", frozen=True, key="twin"),
+        Part(
+            "ITC",
+            "contrast of all pairs and old keys",
+            inputs=("image vector", "text vector", "twin"),
+            items=(Line("temperature", "learned"), Line("", "soft targets by twin")),
+            role="loss",
+            pairs=True,
+        ),
+        Part(
+            "",
+            "upper half of BERT",
+            inputs=(Arrow("text tokens"), Arrow("vision", into="cross")),
+            items=(upper,),
+            out=words,
+            key="fused",
+        ),
+        Part("", "do the two match?", "left", ("fused",), match, out="2", key="pair"),
+        Part("word", "hidden words; output layer: word table", "right", ("fused",), out=f"{bert.vocabulary:,}"),
+        Part("ITM", "matching; hard negatives, found by ITC", "left", ("pair",), role="loss"),
+        Part("MLM", "masked words", "right", ("word",), (Line("", "soft targets by twin"),), role="loss"),
+    )
+
+
 class ALBEF(PaperModel):
     Config = ALBEFConfig
     CARD = Card(
@@ -128,6 +187,7 @@ class ALBEF(PaperModel):
         frozen="the momentum twins",
         output="embeddings, matching score, words",
     )
+    BLUEPRINT = staticmethod(_blueprint)
     config: ALBEFConfig
 
     def __init__(self, config: ALBEFConfig):

@@ -23,6 +23,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from tinyvlm import __version__
+from tinyvlm.blueprint import Blueprint, Part
 from tinyvlm.config import Config
 from tinyvlm.files import write_text, write_together
 from tinyvlm.models.folders import CONFIG, OURS, WEIGHTS, State, download, read_folder
@@ -58,10 +59,13 @@ def compare(*models: "type[PaperModel]") -> str:
 
 
 class PaperModel(nn.Module):
-    """Base class of the papers' models. Subclasses set `Config`, `CARD` and, for official weights, `FOREIGN`."""
+    """Base class of the papers' models. Subclasses set `Config`, `CARD`, `BLUEPRINT` and, for
+    official weights, `FOREIGN`."""
 
     Config: ClassVar[type[Config]]
     CARD: ClassVar[Card]
+    # The parts in the order of the data, drawn by `viz.blueprint`: a function of the configuration.
+    BLUEPRINT: "ClassVar[staticmethod[[Any], tuple[Part, ...]]]"
     # Official formats by the `model_type` of their config.json.
     FOREIGN: ClassVar[Mapping[str, Converter]] = {}
 
@@ -73,6 +77,11 @@ class PaperModel(nn.Module):
     def named(cls: type[Model], size: str, **changes: Any) -> Model:
         """A randomly initialised model of a named size, e.g. `CLIP.named("micro")` or `CLIP.named("ViT-B/32")`."""
         return cls(cls.Config.named(size, **changes))
+
+    @classmethod
+    def blueprint(cls, size: str, **changes: Any) -> Blueprint:
+        """The architecture of a named size as a spec that `viz.blueprint` draws, e.g. `CLIP.blueprint("micro")`."""
+        return Blueprint(cls.__name__, size, cls.BLUEPRINT(cls.Config.named(size, **changes)))
 
     @property
     def device(self) -> torch.device:

@@ -24,6 +24,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from tinyvlm import blueprint as drawn
+from tinyvlm.blueprint import Line, Part
 from tinyvlm.config import Config
 from tinyvlm.encoders.init import init_by_width
 from tinyvlm.encoders.text import TextConfig, TextTransformer
@@ -125,6 +127,25 @@ def tower_block(tower: VisionConfig | TextConfig, qkv_bias: bool = True, drop: f
     )
 
 
+def _blueprint(config: CLIPConfig) -> tuple[Part, ...]:
+    vision, text, unit = config.vision, config.text, (Line("normalize", "unit length", call=True),)
+    image_vector = (drawn.pooling(config.image_pool), Line("image_projection", "linear layer, no bias"), *unit)
+    text_vector = (drawn.pooling(config.text_pool), Line("text_projection", "linear layer, no bias"), *unit)
+    image_tokens, words = drawn.shape(vision.tokens, vision.width), f"n × {text.width}"
+    scale = Line("log_scale", "learned temperature")
+    both, vector = ("image vector", "text vector"), f"{config.embedding}"
+    return (
+        drawn.image(vision),
+        drawn.text(text.context),
+        Part("vision", "Vision Transformer", "left", ("image",), drawn.vision_items(vision), out=image_tokens),
+        Part("text", "text Transformer", "right", ("ids",), drawn.text_items(text), out=words),
+        Part("", "image vector", "left", ("vision",), image_vector, out=vector, key="image vector"),
+        Part("", "text vector", "right", ("text",), text_vector, out=vector, key="text vector"),
+        Part("contrastive", "InfoNCE, both ways: all pairs", inputs=both, items=(scale,), role="loss", pairs=True),
+        Part("classifier", "zero-shot: prompts as weights", role="use"),
+    )
+
+
 class CLIP(PaperModel):
     Config = CLIPConfig
     CARD = Card(
@@ -136,6 +157,7 @@ class CLIP(PaperModel):
         frozen="nothing",
         output="embedding",
     )
+    BLUEPRINT = staticmethod(_blueprint)
     FOREIGN: ClassVar = {"clip": clip_from_hf, "open_clip": clip_from_open_clip}
     config: CLIPConfig
 

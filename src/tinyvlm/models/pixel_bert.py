@@ -31,6 +31,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from tinyvlm import blueprint as drawn
+from tinyvlm.blueprint import Blocks, Line, Part
 from tinyvlm.config import Config
 from tinyvlm.encoders.bert import BertConfig, BertEmbedding, BertPooler, WordPredictor, last_norm
 from tinyvlm.encoders.init import init_normal
@@ -116,6 +118,50 @@ def stream_block(bert: BertConfig) -> Block:
     )
 
 
+def _blueprint(config: PixelBERTConfig) -> tuple[Part, ...]:
+    trunk, bert, width = config.trunk, config.bert, config.bert.width
+    # The stem, its pool and every stage but the first halve the picture, rounding up.
+    grid = -(-trunk.image_size // 2 ** (len(trunk.depths) + (not trunk.small_stem)))
+    side = grid // 2 if config.max_pool else grid
+    tokens = [Line("pool", "2×2 maximum")] if config.max_pool else []
+    tokens.append(Line("sample_cells", "a random part, in training", call=True))
+    tokens += [Line("projection", "linear layer"), Line("visual", "s_v, added to each")]
+    match = Line("match", "linear layer, yes or no")
+    vector = (drawn.pooling(config.pool), Line("pooler", "dense layer, tanh"), match)
+    stack = Blocks("blocks", bert.layers, drawn.block(bert, bert.placement))
+    parts = [
+        drawn.image(trunk),
+        drawn.text(bert.context),
+        Part(
+            "trunk",
+            "convolutional network (ResNet)",
+            "left",
+            ("image",),
+            size=f"{sum(trunk.depths)} units",
+            out=drawn.shape(trunk.width, grid, grid),
+        ),
+        drawn.bert_embedding(bert),
+        Part("", "cells as tokens", "left", ("trunk",), tuple(tokens), out=drawn.shape(side**2, width), key="cells"),
+        Part(
+            "",
+            "one stream of words and cells",
+            "full",
+            ("cells", "embedding"),
+            (stack,),
+            size=f"n + {side**2} tokens",
+            out=f"n × {width}",
+            key="stream",
+        ),
+        Part("", "do the two match?", "left", ("stream",), vector, out="2", key="pair"),
+        Part("word", "hidden words; output layer: word table", "right", ("stream",), out=f"{bert.vocabulary:,}"),
+        Part("ITM", "matching; wrong captions at random", "left", ("pair",), role="loss"),
+        Part("MLM", "masked words", "right", ("word",), role="loss"),
+    ]
+    if config.answers:
+        parts.append(Part("answer", "MLP: an answer", "left", ("pair",), out=f"{config.answers:,} answers"))
+    return tuple(parts)
+
+
 class PixelBERT(PaperModel):
     Config = PixelBERTConfig
     CARD = Card(
@@ -127,6 +173,7 @@ class PixelBERT(PaperModel):
         frozen="nothing",
         output="matching score, words, answers",
     )
+    BLUEPRINT = staticmethod(_blueprint)
     config: PixelBERTConfig
 
     def __init__(self, config: PixelBERTConfig):

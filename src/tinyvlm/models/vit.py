@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tinyvlm import blueprint as drawn
+from tinyvlm.blueprint import Line, Part
 from tinyvlm.config import Config
 from tinyvlm.encoders.init import init_xavier
 from tinyvlm.encoders.vision import VisionConfig, VisionTransformer
@@ -81,6 +83,23 @@ def encoder_block(tower: VisionConfig, depth: int) -> Block:
     )
 
 
+def _blueprint(config: ViTConfig) -> tuple[Part, ...]:
+    tower, hidden = config.tower, config.representation
+    out = drawn.shape(tower.tokens, tower.width)
+    vector = [drawn.pooling(config.pool)]
+    if hidden:
+        vector.append(Line("representation", "linear layer, tanh"))
+    parts = [
+        drawn.image(tower, "full"),
+        Part("tower", "Vision Transformer", "full", ("image",), drawn.vision_items(tower), out=out),
+        Part("", "one vector", "full", ("tower",), tuple(vector), out=f"{hidden or tower.width}", key="vector"),
+    ]
+    if config.classes:
+        parts.append(Part("head", "linear layer", "full", ("vector",), out=f"{config.classes:,} classes"))
+        parts.append(Part("cross_entropy", "softmax cross-entropy with the label", "full", ("head",), role="loss"))
+    return tuple(parts)
+
+
 class ViT(PaperModel):
     Config = ViTConfig
     CARD = Card(
@@ -92,6 +111,7 @@ class ViT(PaperModel):
         frozen="nothing",
         output="class",
     )
+    BLUEPRINT = staticmethod(_blueprint)
     FOREIGN: ClassVar = {"vit": vit_from_hf}
     config: ViTConfig
 

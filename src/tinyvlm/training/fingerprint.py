@@ -24,7 +24,7 @@ ROOT = PACKAGE
 
 # Drawing, telling and bookkeeping; checks of exercises; converters of other libraries' weights, which no result uses.
 NEUTRAL = (
-    *("viz", "interop", "evidence", "files", "training.progress", "training.receipts"),
+    *("viz", "blueprint", "interop", "evidence", "files", "training.progress", "training.receipts"),
     *("training.fingerprint", "training.interrupt", "experiments.claims", "experiments.store", "experiments.queue"),
     *("experiments.canary", "experiments.chapter", "experiments.exercises"),
 )
