@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from matplotlib.offsetbox import AnnotationBbox
 
 from tinyvlm.metrics import Contrast, ContrastTable
 from tinyvlm.viz import contrasts_chart, per_seed_plot, similarity_heatmap, training_curves
@@ -25,6 +26,17 @@ def test_heatmap_shows_the_matrix() -> None:
     assert [label.get_text() for label in fig.axes[0].get_yticklabels()] == ["cat", "dog"]
     assert "2 images (rows) and 2 captions" in fig.alt_text and "0.10 to 0.90" in fig.alt_text
     assert "In 1 of 2 rows" in fig.alt_text and "mean is 0.60, that of the rest 0.45" in fig.alt_text
+
+
+def test_heatmap_shows_pictures_as_rows() -> None:
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    images[1, 0] = 200
+    axes = similarity_heatmap(torch.eye(2), images, ["a", "b"]).axes[0]
+    boxes = [artist for artist in axes.artists if isinstance(artist, AnnotationBbox)]
+    assert [box.xy[1] for box in boxes] == [0, 1]
+    assert [int(box.offsetbox.get_data()[0, 0, 0]) for box in boxes] == [0, 200]
+    with pytest.raises(ValueError, match="1 names for 2 rows"):
+        similarity_heatmap(torch.eye(2), images[:1])
 
 
 def test_heatmap_of_more_captions_than_images_claims_no_diagonal() -> None:

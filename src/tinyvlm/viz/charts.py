@@ -5,37 +5,46 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from torch import Tensor
 
 from tinyvlm.data.changes import LABELS
 from tinyvlm.metrics.contrasts import CHANCE, ContrastTable
 from tinyvlm.viz.figure import GRID, INK, SERIES, SOFT, Figure, describe, listed, style
+from tinyvlm.viz.images import to_pixels
 
 
 def similarity_heatmap(
-    scores: Tensor, rows: Sequence[str] = (), columns: Sequence[str] = (), title: str = "Similarity"
+    scores: Tensor,
+    rows: Sequence[str] | Tensor = (),
+    columns: Sequence[str] = (),
+    title: str = "Similarity",
 ) -> Figure:
     """Similarity of every image (row) with every caption (column).
 
-    scores: [images, captions]. rows, columns: names, or none. ValueError for another shape, wrong numbers of names, or
-    values that are not finite.
+    scores: [images, captions]. rows: names, the images themselves [images, 3, S, S] as thumbnails, or none. columns:
+    names, or none. ValueError for another shape, wrong numbers of names or images, or values that are not finite.
     """
     if scores.ndim != 2 or scores.numel() == 0:
         raise ValueError(f"scores of shape {tuple(scores.shape)} are no matrix: pass [images, captions].")
     for names, size, what in ((rows, scores.shape[0], "rows"), (columns, scores.shape[1], "columns")):
-        if names and len(names) != size:
+        if len(names) and len(names) != size:
             raise ValueError(f"{len(names)} names for {size} {what}: pass one name for each, or none.")
     values = scores.detach().float().cpu().numpy()
     if not np.isfinite(values).all():
         raise ValueError("scores hold NaN or infinity, which have no colour: find the step that produced them.")
     down, across = values.shape
     side = min(0.45, 5.0 / max(across, down))
-    fig = Figure(max(2.6, side * across + (2.2 if rows else 0.9)), max(2.0, side * down + (1.6 if columns else 0.7)))
+    beside = 0.9 if not len(rows) else 0.9 + side if isinstance(rows, Tensor) else 2.2
+    fig = Figure(max(2.6, side * across + beside), max(2.0, side * down + (1.6 if columns else 0.7)))
     with style():
         ax = fig.subplots()
         picture = ax.imshow(values, cmap="cividis", interpolation="nearest")
         _names(ax.set_xticks, columns, rotation=40, ha="right", rotation_mode="anchor")
-        _names(ax.set_yticks, rows)
+        if isinstance(rows, Tensor):
+            _thumbnails(ax, rows, side)
+        else:
+            _names(ax.set_yticks, rows)
         ax.set_title(title)
         fig.colorbar(picture, ax=ax, shrink=0.8)
         if values.size <= 100:
@@ -187,6 +196,16 @@ def per_seed_plot(
         text += f", 95 % interval {interval[0]:.3g} to {interval[1]:.3g}"
     describe(fig, f"{text}, against a margin of {margin:.3g}{': ' + verdict if verdict else ''}.")
     return fig
+
+
+def _thumbnails(ax: Any, images: Tensor, side: float) -> None:
+    """Pictures in the place of the rows' names; `side` is a row's height in inches."""
+    ax.set_yticks([])
+    for row, picture in enumerate(to_pixels(images)):
+        box = OffsetImage(picture, zoom=0.9 * side * 72 / picture.shape[0], interpolation="nearest")
+        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "boxcoords": "offset points"}
+        place["xybox"] = (-0.55 * side * 72, 0)
+        ax.add_artist(AnnotationBbox(box, (0, row), frameon=False, annotation_clip=False, pad=0, **place))
 
 
 def _colours(count: int) -> list[str]:
