@@ -121,8 +121,10 @@ def test_a_floor_imports_only_floors_below() -> None:
             if other is None or other == own:
                 continue
             if own in BESIDE:
-                # data, metrics and interop stand alone; viz draws what the metrics define.
-                allowed = own == "viz" and other in {"metrics", "data"}
+                # data, metrics and interop stand alone; viz draws what the metrics define. What a changed caption is
+                # called is written down once, beside the changes, and the table of metrics prints it.
+                labels = own == "metrics" and name == "tinyvlm.data.changes.LABELS"
+                allowed = labels or (own == "viz" and other in {"metrics", "data"})
             elif own in FLOORS:
                 allowed = other in BESIDE or FLOORS[other] < FLOORS[own]
             else:

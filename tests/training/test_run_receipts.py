@@ -25,6 +25,7 @@ def book(tmp_path, monkeypatch):
     ]
     path.write_text(json.dumps({"cells": cells, "nbformat": 4, "nbformat_minor": 5, "metadata": {}}))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evidence, "_read", {"data/nouns.json"})  # not what earlier tests have read
     return path
 
 
