@@ -67,8 +67,11 @@ def test_attention_lies_over_the_picture(images: torch.Tensor) -> None:
     first = fig.axes[1].get_images()[1]
     np.testing.assert_allclose(np.asarray(first.get_array()), weights[0].view(3, 4))
     assert first.get_extent() == [0, 12, 12, 0]
-    shade = first.get_alpha()
-    assert shade[1, 1] == 0 and shade[0, 0] == pytest.approx(0.85 / 3) and shade[2, 3] == pytest.approx(0.85)
+    heat = first.get_alpha()
+    assert heat[2, 3] == 0 and heat[1, 1] == pytest.approx(0.7) and heat[0, 0] == pytest.approx(0.7 * 0.4 / 0.6)
+    below = np.asarray(fig.axes[1].get_images()[0].get_array())
+    grey = images[0].permute(1, 2, 0).double().numpy() @ np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(below, 255 - 0.6 * (255 - grey))
     assert "3 by 4 patches" in fig.alt_text
     assert "cat peaks at row 2, column 2 with 60% of its weight" in fig.alt_text
     assert "dog peaks at row 3, column 4 with 100%" in fig.alt_text
@@ -81,8 +84,8 @@ def test_a_picture_for_each_map_stands_above_it(images: torch.Tensor) -> None:
     above, below = fig.axes[:4], fig.axes[4:]
     for i in range(4):
         pixels = images[i].permute(1, 2, 0).numpy()
-        for ax in (above[i], below[i]):
-            np.testing.assert_array_equal(np.asarray(ax.get_images()[0].get_array()), pixels)
+        np.testing.assert_array_equal(np.asarray(above[i].get_images()[0].get_array()), pixels)
+        assert np.asarray(below[i].get_images()[0].get_array()).shape == (12, 12)
         np.testing.assert_array_equal(np.asarray(below[i].get_images()[1].get_array()), weights[i].numpy())
     assert fig.alt_text.startswith("Last layer. Attention over 3 by 3 patches: map 1 peaks at row 1, column 3")
     with pytest.raises(ValueError, match="5 images for 4 attention maps"):

@@ -17,6 +17,7 @@ from typing import Any
 import matplotlib as mpl
 from cycler import cycler
 from matplotlib import figure, font_manager
+from matplotlib.image import AxesImage, BboxImage
 from PIL import Image
 
 PAPER = "#fcfbf8"
@@ -97,7 +98,7 @@ class Figure(figure.Figure):
             super().draw(renderer)
 
     def png(self) -> bytes:
-        """The picture with a palette of 256 colours: about a third of the size of a full-colour file."""
+        """The picture with a palette: less than a third of the size of a full-colour file."""
         return _png(self)
 
     def _ipython_display_(self) -> None:
@@ -137,13 +138,14 @@ def to_html(fig: figure.Figure) -> str:
 
 
 def _png(fig: figure.Figure) -> bytes:
+    """A chart keeps 64 colours, a figure with pictures 128: more is not seen, and stored outputs stay small."""
     raw, small = io.BytesIO(), io.BytesIO()
     with style():
         fig.savefig(raw, format="png", dpi=_PIXELS_PER_INCH)
+    colours = 128 if fig.findobj(lambda artist: isinstance(artist, AxesImage | BboxImage)) else 64
     with Image.open(raw) as picture:
-        picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
-            small, format="png", optimize=True
-        )
+        few = picture.convert("RGB").quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(small, format="png", optimize=True)
     return small.getvalue()
 
 

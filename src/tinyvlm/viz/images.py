@@ -108,7 +108,7 @@ def attention_overlay(
     grid: tuple[int, int] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Where attention falls: pictures, and copies of them that are brighter where the weight is larger.
+    """Where attention falls: pictures, and pale copies of them, in colour where the weight is larger.
 
     images: one picture [3, S, S] for all maps, or [maps, 3, S, S], a picture for each. attention: non-negative weights
     over patches, [h, w] or [maps, h, w]; with grid=(h, w) also [h*w] or [maps, h*w], row by row (drop a class token
@@ -154,11 +154,12 @@ def attention_overlay(
 
 
 def _overlay(ax: Any, picture: np.ndarray, weights: np.ndarray) -> None:
-    """The picture in the dark, lit up where the weights are: what lies below stays recognisable."""
+    """The picture in pale grey, coloured where the weights are: what lies below stays recognisable."""
     height, width = picture.shape[:2]
-    shade = 0.85 * (1 - weights / max(float(weights.max()), 1e-12))
-    ax.imshow(picture, interpolation="nearest", extent=(0, width, height, 0))
-    ax.imshow(weights, cmap=ListedColormap(["black"]), alpha=shade, extent=(0, width, height, 0))
+    grey = 255 - 0.6 * (255 - picture @ np.array([0.299, 0.587, 0.114]))
+    heat = 0.7 * weights / max(float(weights.max()), 1e-12)
+    ax.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="nearest", extent=(0, width, height, 0))
+    ax.imshow(weights, cmap=ListedColormap([SERIES[1]]), alpha=heat, extent=(0, width, height, 0))
 
 
 def to_pixels(images: Tensor) -> np.ndarray:
