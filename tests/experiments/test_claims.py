@@ -6,14 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
+import torch
 import toy_week
 
 from tinyvlm import evidence
 from tinyvlm.experiments.claims import Claim, arm_results, claim_results, interval, run_claims, verdict, with_live
 from tinyvlm.experiments.queue import Job, run_jobs
+from tinyvlm.experiments.verdicts import direction
 
 HERE = Path(__file__).parent
 
@@ -71,6 +75,25 @@ def test_the_table_of_t_is_the_distributions():
 )
 def test_verdicts(differences, margin, expected):
     assert verdict(differences, margin) == expected
+
+
+def test_shared_examples_widen_the_interval_by_the_error_of_two_shares():
+    """Simulated: two unrelated tests of n examples each differ by more than the half width in about 5 % of draws."""
+    low, high = interval([0.2, 0.2, 0.2], examples=400)
+    assert (low + high) / 2 == pytest.approx(0.2)
+    draws = torch.rand(4000, 2, 400, generator=torch.Generator().manual_seed(0)) < 0.5
+    first, second = draws.double().mean(-1).T
+    beyond = ((first - second).abs() > (high - low) / 2).double().mean().item()
+    assert 0.03 < beyond < 0.07
+    assert verdict([0.05, 0.06, 0.05]) == "held" and verdict([0.05, 0.06, 0.05], examples=400) == "undecided"
+
+
+def test_a_claim_judges_by_its_own_examples_and_margin():
+    claim = direction("a", "A is more.", "share", itemgetter("share"), better="A", worse="B", margin=0.1, examples=400)
+    bounds, found = claim.judge([0.15, 0.16, 0.15])
+    assert bounds == list(interval([0.15, 0.16, 0.15], 400)) and found == "undecided"
+    assert replace(claim, examples=None).judge([0.15, 0.16, 0.15])[1] == "held"
+    assert claim.judge([0.3])[0] is None
 
 
 def test_too_few_and_too_many_seeds():

@@ -102,7 +102,7 @@ def claim_results(
             float(claim.difference({arm: used[arm][i]["metrics"] for arm in claim.arms})) for i in range(len(seeds))
         ]
         per_seed = {arm: _numbers(claim, records) for arm, records in used.items()}
-        bounds = interval(differences)
+        bounds, judged = claim.judge(differences)
         states = [record["state"] for records in used.values() for record in records]
         rows.append(
             {
@@ -116,8 +116,8 @@ def claim_results(
                 "per_seed": per_seed,
                 "difference": differences,
                 "quantity": quantity(per_seed, differences),
-                "interval": None if bounds is None else list(bounds),
-                "verdict": verdict(differences, claim.margin),
+                "interval": bounds,
+                "verdict": judged,
                 "state": max(states, key=STATES.index) if states else None,
             }
         )
@@ -158,12 +158,12 @@ def with_live(
             continue
         place = row["seeds"].index(seed)
         differences = [*row["difference"][:place], now, *row["difference"][place + 1 :]]
-        bounds, second = interval(differences), verdict(differences, row["margin"])
+        bounds, second = claims[row["id"]].judge(differences)
         row["live"] = {
             "seed": seed,
             "arms": arms,
             "difference": now,
-            "interval": None if bounds is None else list(bounds),
+            "interval": bounds,
             "verdict": second,
             "stored": row["verdict"],
         }

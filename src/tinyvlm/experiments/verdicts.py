@@ -28,6 +28,8 @@ class Claim:
     metric: what is compared: the name of a metric, or words for what `value` or `difference` computes.
     value: one arm's own number for tables (None: the metric called `metric`, where an arm has it).
     kind: a week has one headline; a direction is reported without more seeds than the first ones.
+    examples: where all seeds are measured on the same examples, how many these are; the interval then carries their
+    sampling error (see `interval`). None where each seed draws examples of its own, or nothing is sampled.
     """
 
     id: str
@@ -38,12 +40,18 @@ class Claim:
     difference: Callable[[dict[str, Metrics]], float]
     margin: float = 0.0
     value: Callable[[Metrics], float] | None = None
+    examples: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"Claim {self.id!r} is of kind {self.kind!r}: choose {' or '.join(KINDS)}.")
         if not self.arms:
             raise ValueError(f"Claim {self.id!r} names no arm: a claim compares at least one.")
+
+    def judge(self, differences: Sequence[float]) -> tuple[list[float] | None, str]:
+        """The interval of one difference a seed, and the verdict."""
+        bounds = interval(differences, self.examples)
+        return bounds and list(bounds), verdict(differences, self.margin, self.examples)
 
 
 def direction(
@@ -57,6 +65,7 @@ def direction(
     margin: float = 0.0,
     also: Sequence[str] = (),
     kind: str = "direction",
+    examples: int | None = None,
 ) -> Claim:
     """The claim that `value` of the arm `better` exceeds that of the arm `worse` by more than `margin`.
 
@@ -71,6 +80,7 @@ def direction(
         difference=lambda arms: value(arms[better]) - value(arms[worse]),
         margin=margin,
         value=value,
+        examples=examples,
     )
 
 
@@ -84,8 +94,13 @@ def mean(*metrics: str) -> Callable[[Metrics], float]:
     return lambda found: sum(found[name] for name in metrics) / len(metrics)
 
 
-def interval(differences: Sequence[float]) -> tuple[float, float] | None:
-    """95 % interval of the mean of paired differences, one per seed: mean ± t(n-1) s / sqrt(n). None below 2 seeds."""
+def interval(differences: Sequence[float], examples: int | None = None) -> tuple[float, float] | None:
+    """95 % interval of the mean of paired differences, one per seed: mean ± t(n-1) s / sqrt(n). None below 2 seeds.
+
+    Seeds that share their test examples do not show the error of that test. With `examples` the half width is
+    sqrt((t s / sqrt(n))^2 + (1.96 e)^2), where e = sqrt(2 * 0.25 / examples) is the largest standard error that the
+    difference of two shares over so many examples can have.
+    """
     n = len(differences)
     if n < 2:
         return None
@@ -93,7 +108,7 @@ def interval(differences: Sequence[float]) -> tuple[float, float] | None:
         raise ValueError(f"{n} seeds are more than the {len(_T) + 1} that the table of Student's t reaches: use fewer.")
     mean = math.fsum(differences) / n
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in differences) / (n - 1))
-    half = _T[n - 2] * spread / math.sqrt(n)
+    half = math.hypot(_T[n - 2] * spread / math.sqrt(n), 1.96 * math.sqrt(0.5 / examples) if examples else 0.0)
     return mean - half, mean + half
 
 
@@ -110,9 +125,9 @@ def quantity(per_seed: Mapping[str, Sequence[float]], differences: Sequence[floa
     return "difference" if all(map(math.isclose, gaps, differences)) else "value"
 
 
-def verdict(differences: Sequence[float], margin: float = 0.0) -> str:
+def verdict(differences: Sequence[float], margin: float = 0.0, examples: int | None = None) -> str:
     """Held when the whole interval lies above `margin`, not held when below, else undecided; not tested by one seed."""
-    bounds = interval(differences)
+    bounds = interval(differences, examples)
     if bounds is None:
         return NOT_TESTED
     if bounds[0] <= margin <= bounds[1]:
