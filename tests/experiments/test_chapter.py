@@ -228,6 +228,17 @@ def test_stored_changes_are_means_over_seeds_or_nothing(asked):
     assert none == {} and none.seeds == 0
 
 
+def test_a_noted_row_is_the_mean_of_stored_runs_or_the_live_run(asked):
+    own, receipt = {"score": Contrast(0.6, 100)}, Receipt(77, "week77_toy.ipynb", "cpu", "micro", 0)
+    for name, arm in (("stored", "method"), ("live", "never run")):
+        chapter.note_changes(receipt, name, WEEK, arm, own, budget="1–2 objects", preset="cpu")
+    rows = receipt.finish()
+    assert rows["single_changes"]["stored"]["score"] == {"value": pytest.approx(0.8), "n": 100}
+    assert rows["single_changes"]["live"]["score"] == {"value": 0.6, "n": 100}
+    assert [rows["single_change_runs"][name]["seeds"] for name in ("stored", "live")] == [3, 1]
+    assert rows["single_change_runs"]["live"]["budget"] == "1–2 objects"
+
+
 def test_source_is_one_highlighted_text_of_all_objects(shown):
     chapter.source(Notes.claim, chapter.stored)
     (code,) = shown

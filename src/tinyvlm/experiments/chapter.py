@@ -20,7 +20,7 @@ from typing import Any
 from tinyvlm import viz, zoo
 from tinyvlm.data.changes import LABELS
 from tinyvlm.experiments import claims, presets
-from tinyvlm.metrics.contrasts import Contrast
+from tinyvlm.metrics.contrasts import Contrast, ContrastTable
 from tinyvlm.models.base import PaperModel
 from tinyvlm.training.history import History
 from tinyvlm.training.receipts import Receipt
@@ -168,18 +168,38 @@ def arms_table(
     return table(lines, [*(LABELS.get(name, name) for name in values), "seeds"], head=prefix.rstrip(": ") or "run")
 
 
-def stored_changes(week: Week, arm: str, like: Mapping[str, Contrast], preset: str | None = None) -> StoredChanges:
+def stored_changes(
+    week: Week, arm: str, like: Mapping[str, Contrast], preset: str | None = None, prefix: str = ""
+) -> StoredChanges:
     """A row of single changes: an arm's stored runs, mean over seeds; empty where no run is stored.
 
-    like: this notebook's own row; the scenes are the same, so as many of them admit each change. The row's `seeds` is
-    for the receipt: `receipt.changes(name, table.to_dict()[name], seeds=row.seeds, budget="1–2 objects")`.
+    like: this notebook's own row, whose numbers of scenes it takes over. prefix: stands before the metrics' names.
     """
     runs = [run["metrics"] for run in claims.arm_results(week, preset=stored(preset)).get(arm, {}).values()]
     row = StoredChanges()
     if runs:
-        row |= {name: Contrast(_mean([run[name] for run in runs]), own.n) for name, own in like.items()}
+        row |= {name: Contrast(_mean([run[prefix + name] for run in runs]), own.n) for name, own in like.items()}
         row.seeds = len(runs)
     return row
+
+
+def note_changes(
+    receipt: Receipt,
+    name: str,
+    week: Week,
+    arm: str,
+    live: Mapping[str, Contrast],
+    *,
+    budget: str,
+    preset: str | None = None,
+    prefix: str = "",
+) -> None:
+    """Note a row of the course's table: an arm's stored runs, mean over seeds, and where there is none the live run.
+
+    budget: world and training in words, which a reader needs to compare rows ("1–2 objects, 700 updates").
+    """
+    row = stored_changes(week, arm, live, preset, prefix)
+    receipt.changes(name, ContrastTable({name: row or live}).to_dict()[name], seeds=row.seeds or 1, budget=budget)
 
 
 def finish(
