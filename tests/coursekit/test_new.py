@@ -92,6 +92,13 @@ def test_the_notebook_has_its_rooms_in_order_and_passes_what_a_notebook_without_
     assert sum("solution" in cell.metadata.get("tags", []) for cell in notebook.cells) == 2
 
 
+def test_the_notebook_begins_in_plain_sentences(place):
+    new_week(place, 7)
+    check = [sys.executable, str(ROOT / "tools/prose.py"), str(place / "notebooks/week07_maskvlm.ipynb")]
+    found = subprocess.run(check, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
+
+
 def test_every_week_is_clean_and_the_models_stay_sorted(place):
     """All one after another: GIT (in capitals), VLMo and CoCa find their places in the lists."""
     for week in load_course(place).weeks:
