@@ -99,10 +99,12 @@ def test_front_door_leads_to_the_index(visit):
     assert not window.errors
 
 
-def test_red_thread_stands_before_everything_else_on_the_index(visit):
+def test_red_thread_follows_the_first_screen_and_the_weeks(visit):
     window = visit().go("book/index.html")
-    first = window.page.locator("article h1 + *").first
-    assert first.evaluate("node => node.matches('.table-title, .empty-note')")
+    heads = window.page.locator("article h2").all_inner_texts()
+    assert [head.strip("# ") for head in heads][:2] == ["The fourteen weeks", "What each model understands"]
+    table = window.page.locator("article section").filter(has_text="What each model understands").locator("table")
+    assert table.first.locator("tbody tr").count() >= 3
 
 
 def test_every_week_stands_on_index_and_syllabus_with_title_and_speaker(site):
