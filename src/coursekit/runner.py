@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import nbformat
+import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -44,12 +45,13 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run that passed: the executed notebook as text, its receipt (None for a trial run), wall-clock seconds,
-    and the files that it offered to the zoo."""
+    """A run that passed: the executed notebook as text, its receipt (None for a trial run), wall-clock seconds, the
+    seconds that cores worked for it (which neighbours on the machine hardly change), and what it offers to the zoo."""
 
     notebook: str
     receipt: dict[str, Any] | None
     seconds: float
+    worked: float
     slowest: tuple[str, float]
     zoo: dict[str, bytes]
 
@@ -102,10 +104,10 @@ def execute(
         variables = environment(preset, size, receipt) | {"TINYVLM_ZOO": str(zoo)}
         if threads is not None:
             variables |= {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCH_NUM_THREADS")}
-        slowest = _run_cells(notebook, path, variables, progress, CELL_TIMEOUT[preset])
+        slowest, worked = _run_cells(notebook, path, variables, progress, CELL_TIMEOUT[preset])
         data = json.loads(receipt.read_text(encoding="utf-8")) if receipt.is_file() else None
         offered = {file.relative_to(zoo).as_posix(): file.read_bytes() for file in zoo.rglob("*") if file.is_file()}
-    return Outcome(_tidied(notebook), data, time.monotonic() - started, slowest, offered)
+    return Outcome(_tidied(notebook), data, time.monotonic() - started, worked, slowest, offered)
 
 
 def run_chapter(
@@ -168,7 +170,7 @@ def _own_weights(root: Path, outcome: Outcome) -> None:
 
 def _run_cells(
     notebook: Any, path: Path, variables: dict[str, str], progress: Progress, timeout: int
-) -> tuple[str, float]:
+) -> tuple[tuple[str, float], float]:
     client = _Client(
         notebook,
         timeout=timeout,
@@ -217,7 +219,9 @@ def _run_cells(
             seconds = time.monotonic() - began
             slowest = max(slowest, (name, seconds), key=lambda item: item[1])
             progress.end(position, total, name, seconds)
-    return slowest
+        kernel = psutil.Process(manager.provisioner.process.pid)  # type: ignore[union-attr]
+        times = [process.cpu_times() for process in (kernel, *kernel.children(recursive=True))]
+    return slowest, sum(spent.user + spent.system for spent in times)
 
 
 def _tidied(notebook: Any) -> str:

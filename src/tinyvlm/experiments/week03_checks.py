@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -78,6 +79,7 @@ def fixed_temperature(function: Callable[[], float]) -> Verdict:
     return Verdict(True, f"{told}.")
 
 
+@cache
 def _short_run(temperature: float) -> float:
     """R@5, the worse direction, after 40 updates of 32 pairs at a fixed temperature."""
     arm = replace(week03.ARMS["temperature fixed at 1"], pairs=32, temperature=temperature)

@@ -124,7 +124,7 @@ class Attention(nn.Module):
         bias: Float[Tensor, "..."] | None = None,
         cache: KVCache | None = None,
     ) -> Float[Tensor, "b q width"]:
-        """`x` asks, `context` (or `x` itself) answers; `bias` is added to the logits, broadcast to [b, h, q, k]."""
+        """Queries of `x`, keys and values of `context` (or `x`); `bias` joins the logits, broadcast to [b, h, q, k]."""
         q, starts = self._split(self.q(x)), None
         if cache is not None and cache.ready:
             k, v = cache.read()

@@ -1,4 +1,4 @@
-"""One vector for a sequence, or a few that are learned to ask for it."""
+"""One vector for a sequence, or a few by attention with learned queries."""
 
 import torch
 from jaxtyping import Bool, Float

@@ -1,8 +1,8 @@
 """Forced choice between the true caption and one with a single change: the table that runs through the course.
 
 For every image the model scores its true caption and a caption in which exactly one thing is different. Choosing the
-true one more often than half of the time means that the model knows that thing. Each kind of change keeps its own
-score, because retrieval rewards some of them and is blind to others.
+true one more often than half of the time means that its scores depend on that thing. Each kind of change keeps its own
+score, because retrieval rewards some of them and not others.
 """
 
 import math

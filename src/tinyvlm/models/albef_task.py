@@ -4,7 +4,7 @@
     ITM   pairs, and swapped pairs whose negatives are drawn by similarity
     MLM   hidden words of masked pairs
 
-What ITM and MLM ask of the fusion encoder are three groups of rows, `pairs`, `swapped` and `masked`, fused in one pass.
+The fusion encoder gets three groups of rows for ITM and MLM, `pairs`, `swapped` and `masked`, fused in one pass.
 
 Deviations and choices:
 - Keys of all processes are gathered, so that contrast and queue see N processes as one with N times the batch (the

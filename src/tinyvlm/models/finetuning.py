@@ -16,8 +16,8 @@ from tinyvlm.models.task import Batch, Task, Term, same_scene
 class AnswerTask(Task):
     """Fine-tuning for questions (section 4.2): per-answer binary cross-entropy on all cells.
 
-    `batch` is that of `data.Questions`; `blind` leaves the picture out, which gives the baseline that knows questions
-    only. BatchNorm keeps its statistics: leave the CNN out of the stage's `trainable`, or mind that.
+    `batch` is that of `data.Questions`; `blind` leaves the picture out, which gives the baseline on
+    questions alone. BatchNorm keeps its statistics: leave the CNN out of the stage's `trainable`, or mind that.
     """
 
     model: PixelBERT

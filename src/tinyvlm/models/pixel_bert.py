@@ -5,7 +5,7 @@
     caption -> words + places -> LayerNorm   /                                 -> words -> masked words
 
 What is new since CLIP: one stream, in which every word attends to every cell from the first layer on; a convolutional
-trunk trained with it; and two objectives that ask about the pair instead of comparing two vectors.
+trunk trained with it; and two objectives on the fused pair instead of a comparison of two vectors.
 
 Deviations and choices the paper leaves open:
 - Pictures are square (the paper: shorter side 800, longer at most 1,333). ResNeXt-152 is left out. `micro` and `small`

@@ -85,7 +85,7 @@ class MomentumTwin(nn.Module):
     The copy's parameters are buffers (`as_buffers`), and checkpoints hold them. It works in the mode of the task around
     it, dropout included. Only the student's parameters are followed, not its buffers (BatchNorm's statistics are the
     twin's own), as in the official codes. Call `update` *before* the twin is used in a step. Use the copy as
-    `twin.network`; it lacks the parts of the student that `leave_out` names (heads that nobody asks).
+    `twin.network`; it lacks the parts of the student that `leave_out` names (heads without use).
     """
 
     def __init__(self, student: nn.Module, momentum: float = 0.995, leave_out: Iterable[str] = ()):
