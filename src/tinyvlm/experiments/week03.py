@@ -156,9 +156,9 @@ CLAIMS = (
     Claim(
         id="binding",
         kind="headline",
-        statement="A dual encoder retrieves almost perfectly and hardly binds: the worst of its R@1 (both ways), "
-        "object, plate colour, background and one object left out lies more than 0.2 above the better of its two swap "
-        "scores.",
+        statement="A dual encoder retrieves and recognises far better than it tells swaps apart: the worst of its R@1 "
+        "(both ways), object, plate colour, background and one object left out lies more than 0.2 above the better of "
+        "its two swap scores.",
         metric="worst of what it knows minus best swap",
         arms=("CLIP",),
         value=gap,
@@ -169,19 +169,20 @@ CLAIMS = (
     Claim(
         id="tokens",
         kind="direction",
-        statement="A dual encoder that reads the class token and the end token, as CLIP does, hardly binds either: in "
-        "the same world, after as many updates, the worst of object, plate colour, background and one object left out "
-        "lies more than 0.2 above the better of its two swap scores.",
+        statement="A dual encoder that reads the class token and the end token, as CLIP does, has the gap too: in the "
+        "same world, after as many updates, the worst of object, plate colour, background and one object left out lies "
+        "more than 0.2 above the better of its two swap scores.",
         metric="worst fact minus best swap",
         arms=(TOKENS,),
         value=facts_gap,
         difference=lambda arms: facts_gap(arms[TOKENS]),
         margin=0.2,
+        examples=SHARED,
     ),
     direction(
         "swaps",
-        "Captions with swapped objects and colours as extra negatives teach the same towers to bind (scenes of one or "
-        "two objects): the worse of the two swap scores rises by more than 0.2.",
+        "Captions with swapped objects and colours as extra negatives teach the same towers to reject swapped captions "
+        "of these two kinds (scenes of one or two objects): the worse of the two swap scores rises by more than 0.2.",
         "worse swap score",
         worst(*SWAPS),
         better="CLIP + swapped captions, few objects",

@@ -1,4 +1,6 @@
-"""Week 4, Pixel-BERT: the data it sees, how it is trained at each budget, and the claims, written down before the runs.
+"""Week 4, Pixel-BERT: the data it sees, how it is trained at each budget, and the claims.
+
+The claims stand in the repository since before the runs of seeds 1 and 2; the first runs of seed 0 are older.
 
 Headline: answers lose without masked words, retrieval loses without matching (after the paper's ablation, section 4.3).
 Two arms leave one objective out of pre-training; all are fine-tuned alike, on questions and on retrieval.

@@ -111,4 +111,4 @@ def noun_prompt(function: Callable[[str], str], scenes: int = 256, wanted: float
     right = sum(word == asked[row].answer for word, row in zip(named, rows, strict=True)) / len(rows)
     said = f"it gets {right:.3f} of {len(rows)} nouns"
     assert right > wanted, f"{said}; more than {wanted} is possible: put the gap where captions have their nouns."
-    return Verdict(True, f"{said}, from the model whose question head says “{NOTHING}”.")
+    return Verdict(True, f"{said}, from the pre-trained model.")
