@@ -107,6 +107,13 @@ def test_red_thread_follows_the_first_screen_and_the_weeks(visit):
     assert table.first.locator("tbody tr").count() >= 3
 
 
+def test_red_thread_shows_all_its_columns_without_scrolling(visit):
+    """The last two, the swaps, are what the table is for."""
+    window = visit().go("book/index.html")
+    scroll = window.page.locator(".table-scroll:has(.red-thread)")
+    assert scroll.evaluate("node => node.scrollWidth <= node.clientWidth + 1")
+
+
 def test_every_week_stands_on_index_and_syllabus_with_title_and_speaker(site):
     course = load_course(ROOT)
     index, syllabus = ((site / f"book/{name}.html").read_text(encoding="utf-8") for name in ("index", "syllabus"))
