@@ -2,6 +2,7 @@
 
 from tinyvlm.models.albef import ALBEF, ALBEFConfig
 from tinyvlm.models.albef_task import ALBEFTask
+from tinyvlm.models.beit import BEiT, BEiTConfig, BEiTTask
 from tinyvlm.models.clip import CLIP, CLIPConfig, CLIPTask
 from tinyvlm.models.pixel_bert import PixelBERT, PixelBERTConfig, PixelBERTTask
 from tinyvlm.models.task import Task, Term
@@ -12,6 +13,9 @@ __all__ = [
     "CLIP",
     "ALBEFConfig",
     "ALBEFTask",
+    "BEiT",
+    "BEiTConfig",
+    "BEiTTask",
     "CLIPConfig",
     "CLIPTask",
     "PixelBERT",
