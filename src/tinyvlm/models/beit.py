@@ -146,7 +146,7 @@ def init_weights(tower: VisionTransformer, head: nn.Linear, std: float) -> None:
 
 def _items(config: BEiTConfig) -> tuple[Line | Blocks, ...]:
     """The tower as its blueprint says it, with the scaled branches named so."""
-    scaled = "" if config.scale is None else ", LayerScale"
+    scaled = "" if config.scale is None else " with LayerScale"
     items = drawn.vision_items(config.tower)
     return tuple(
         Blocks(
@@ -181,7 +181,7 @@ def _positions(config: BEiTConfig) -> tuple[tuple[Part, ...], tuple[Arrow, ...]]
     if config.relative == "none":
         return (), ()
     whose = "one table for all layers" if config.relative == "shared" else "a table for each layer"
-    box = Part("relative", f"relative position bias, {whose}", "left", out=f"{config.tower.heads} heads")
+    box = Part("relative", f"relative position bias, {whose}", "right", out=f"{config.tower.heads} heads")
     return (box,), (Arrow("relative", into="attention"),)
 
 

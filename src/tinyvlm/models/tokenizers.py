@@ -9,9 +9,8 @@ BEiT (arXiv 2106.08254, section 2.1) takes its codes and never trains it.
 
 Deviations and choices:
 - DALL-E's decoder begins with a 1x1 convolution of one-hot codes. That is the codebook; its bias is left out.
-- The small sizes cut a picture by a stride in the first convolution, and are trained by squared error. The paper's has
-  a logit-Laplace likelihood, as DALL-E's. VQ-VAE's own networks are left out: strided 4x4 convolutions, two residual
-  blocks.
+- The small sizes shrink a picture by a stride in the first convolution, which a pixel shuffle undoes at the end, and
+  learn by squared error. "DALL-E" has a logit-Laplace likelihood. VQ-VAE's own networks are left out.
 - The codebook of a VQ-VAE learns by gradient (equation 3). A moving average is an alternative of the paper's appendix.
 """
 
@@ -40,6 +39,9 @@ from tinyvlm.objectives.quantising import (
     straight_through,
     uniform_divergence,
 )
+
+
+LOOK = 10  # updates between two looks at which codes are in use
 
 
 @dataclass(frozen=True)
@@ -143,13 +145,14 @@ def decoder(config: TokenizerConfig) -> nn.Sequential:
     """Code vectors [b, code_width, side, side] -> picture, or means and scales of its pixels."""
     layers: list[nn.Module] = []
     into = config.code_width
-    for width, stride in zip(reversed(config.widths), (*reversed(config.strides[1:]), config.strides[0]), strict=True):
+    for width, stride in zip(reversed(config.widths), (*reversed(config.strides[1:]), 1), strict=True):
         for _ in range(config.blocks):
             layers.append(Bottleneck(into, width, (1, 3, 3, 3), _gain(config)))
             into = width
         if stride > 1:
             layers.append(nn.Upsample(scale_factor=stride, mode="nearest"))
-    return nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(into, config.channels * (1 + config.laplace), 1))
+    out, first = config.channels * (1 + config.laplace), config.strides[0]
+    return nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(into, out * first**2, 1), nn.PixelShuffle(first))
 
 
 def _blueprint(config: TokenizerConfig) -> tuple[Part, ...]:
@@ -157,20 +160,18 @@ def _blueprint(config: TokenizerConfig) -> tuple[Part, ...]:
     choose = Line("nearest_code" if vq else "choose", "nearest code" if vq else "likeliest code", call=True)
     grid = drawn.shape(config.code_width if vq else config.codes, side, side)
     shown = drawn.shape(config.channels * (1 + config.laplace), config.image_size, config.image_size)
-    parts = [
+    second = ("commitment", "vectors stay near codes") if vq else ("divergence", "from uniform codes")
+    parts = (
         drawn.image(config, "full"),
         Part("encoder", "convolutions", inputs=("image",), out=grid),
-        Part("", "visual words", inputs=("encoder",), items=(choose,), out=f"{side**2} codes", key="codes"),
+        Part("", "visual words", "left", ("encoder",), (choose,), out=f"{side**2} codes", key="codes"),
+        Part(*second, "right", ("encoder",), role="loss"),
         Part("codebook", "a vector for each code", inputs=("codes",), out=drawn.shape(side**2, config.code_width)),
-        Part("decoder", "convolutions", inputs=("codebook",), out=shown),
+        Part("decoder", "convolutions", "left", ("codebook",), out=shown),
+        Part("codebook_loss", "codes move to vectors", "right", ("codebook",), role="loss"),
         Part("reconstruction", "error of the pixels", "left", ("decoder",), role="loss"),
-    ]
-    if vq:
-        parts.append(Part("codebook_loss", "codes move to vectors", "middle", ("codebook",), role="loss"))
-        parts.append(Part("commitment", "vectors stay near codes", "right", ("encoder",), role="loss"))
-    else:
-        parts.append(Part("divergence", "from uniform codes", "right", ("encoder",), role="loss"))
-    return tuple(parts)
+    )
+    return tuple(part for part in parts if vq or part.name != "codebook_loss")
 
 
 class VisualTokenizer(PaperModel):
@@ -246,6 +247,7 @@ class TokenizerTask(Task):
     Args:
         beta: weight of the commitment (VQ-VAE: 0.25) or of the divergence (DALL-E raises it to 6.6).
         patience: updates after which an unused code of a VQ-VAE restarts at a vector of the batch; 0 never restarts.
+            Every tenth batch is looked at.
         steps: updates over which a dVAE's temperature falls from 1 to 1/16.
     """
 
@@ -253,7 +255,7 @@ class TokenizerTask(Task):
     idle: Tensor
     updates: Tensor
 
-    def __init__(self, model: VisualTokenizer, *, beta: float = 0.25, patience: int = 20, steps: int = 1000):
+    def __init__(self, model: VisualTokenizer, *, beta: float = 0.25, patience: int = 50, steps: int = 1000):
         super().__init__()
         self.model, self.beta, self.patience, self.steps = model, beta, patience, steps
         self.register_buffer("idle", torch.zeros(model.config.codes, dtype=torch.int64))
@@ -289,12 +291,12 @@ class TokenizerTask(Task):
 
     @torch.no_grad()
     def after_step(self, batch: Batch) -> None:
-        """Count how long each code has been idle, and restart those that are past the patience."""
+        """Count for how many updates each code has been idle, and restart those that are past the patience."""
         self.updates += 1
-        if self.model.config.kind == "dvae" or not self.patience:
+        if self.model.config.kind == "dvae" or not self.patience or self.updates % LOOK:
             return
         encoded = self.model.encode(batch["image"])
-        self.idle += 1
+        self.idle += LOOK
         self.idle[self.model.choose(encoded).flatten()] = 0
         dead = self.idle > self.patience
         self.model.codebook.weight[dead] = encoded.flatten(0, 1)[batch["restart"][dead]]
