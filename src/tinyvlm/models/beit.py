@@ -231,6 +231,11 @@ class BEiT(PaperModel):
         """Where the patches begin among the tokens."""
         return int(self.config.tower.class_token)
 
+    @property
+    def side(self) -> int:
+        """Patches of the grid's side."""
+        return self.config.tower.image_size // self.config.tower.patch
+
     def forward(self, image: Float[Tensor, "b c size size"], hidden: Bool[Tensor, "b p"]) -> BEiTOutput:
         check_images(image, self.config.tower.image_size, self.config.tower.channels)
         patches = torch.where(hidden[..., None], self.mask_token, self.tower.patches(image))

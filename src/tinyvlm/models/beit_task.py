@@ -51,11 +51,10 @@ class BEiTTask(Task):
             raise ValueError(f"BEiTTask: masking is {masking!r}; choose one of {', '.join(MASKS)}")
         if targets not in TARGETS:
             raise ValueError(f"BEiTTask: targets are {targets!r}; choose one of {', '.join(TARGETS)}")
-        tower, self.targets, self.masking, self.count, self.least = model.config.tower, targets, masking, count, least
-        self.side = tower.image_size // tower.patch
+        self.targets, self.masking, self.count, self.least = targets, masking, count, least
         self.model, self.tokenizer = model, None
         if targets == "codes":
-            wanted = self.side, model.config.codes
+            wanted = model.side, model.config.codes
             has = None if tokenizer is None else (tokenizer.config.side, tokenizer.config.codes)
             if has != wanted:
                 raise ValueError(
@@ -66,8 +65,8 @@ class BEiTTask(Task):
     def masks(self, batch: int, rng: torch.Generator) -> Bool[Tensor, "b p"]:
         """Which patches of each picture are hidden."""
         if self.masking == "random":
-            return random_mask(batch, self.side, self.count, rng)
-        return blockwise_mask(batch, self.side, self.count, rng, least=self.least)
+            return random_mask(batch, self.model.side, self.count, rng)
+        return blockwise_mask(batch, self.model.side, self.count, rng, least=self.least)
 
     def prepare(self, batch: Batch, rng: torch.Generator) -> Batch:
         """Adds `hidden` [b, p], and `codes` [b, p] of the whole picture, or its `pixels` [b, p, 3 patch^2]."""

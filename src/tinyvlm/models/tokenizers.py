@@ -40,7 +40,6 @@ from tinyvlm.objectives.quantising import (
     uniform_divergence,
 )
 
-
 LOOK = 10  # updates between two looks at which codes are in use
 
 
