@@ -95,7 +95,7 @@ def test_the_losses_are_the_papers(kind, rng):
 
 
 def test_who_learns_from_which_loss(rng):
-    """Equation 3: pixels and commitment teach the encoder, the second term the codebook, pixels the decoder."""
+    """VQ-VAE: pixels and commitment teach the encoder, the second term the codebook, pixels the decoder."""
     for name, parts in {
         "reconstruction": {"encoder", "decoder"},
         "codebook_loss": {"codebook"},

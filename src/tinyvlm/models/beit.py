@@ -1,4 +1,4 @@
-"""BEiT: BERT pre-training of image Transformers (Bao et al., arXiv 2106.08254, figure 1, section 2).
+"""BEiT: BERT pre-training of image Transformers (Bao et al., arXiv 2106.08254, figure 1).
 
     picture -> patches, some replaced by a mask token -> Transformer -> linear layer -> codes of the hidden patches
     picture -> frozen visual tokenizer (`models/tokenizers.py`) ----------------------> the codes that are right

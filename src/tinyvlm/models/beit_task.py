@@ -1,4 +1,4 @@
-"""How BEiT is pre-trained (Bao et al., arXiv 2106.08254, sections 2.1 to 2.3): the codes of hidden patches.
+"""How BEiT is pre-trained (Bao et al., arXiv 2106.08254): the codes of hidden patches.
 
 Deviations and choices:
 - The tokenizer reads the same crop as the Transformer, resized where their sizes differ (official: two resampling
@@ -25,7 +25,7 @@ TARGETS = ("codes", "pixels", "normalised pixels")
 
 
 class BEiTTask(Task):
-    """Masked image modelling (section 2.3): the codes of hidden patches, read off the whole picture beforehand.
+    """Masked image modelling (MIM): the codes of hidden patches, read off the whole picture beforehand.
 
     Args:
         tokenizer: copied and frozen; none is needed for pixels.

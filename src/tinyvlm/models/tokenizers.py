@@ -5,13 +5,13 @@
     codes -> their vectors (the codebook) -> decoder -> picture
 
 `kind` is the switch. Both have the convolutional networks of DALL-E's tokenizer, whose encoder is the size "DALL-E".
-BEiT (arXiv 2106.08254, section 2.1) takes its codes and never trains it.
+BEiT (arXiv 2106.08254) takes its codes and never trains it.
 
 Deviations and choices:
 - DALL-E's decoder begins with a 1x1 convolution of one-hot codes. That is the codebook; its bias is left out.
 - The small sizes shrink a picture by a stride in the first convolution, which a pixel shuffle undoes at the end, and
   learn by squared error. "DALL-E" has a logit-Laplace likelihood. VQ-VAE's own networks are left out.
-- The codebook of a VQ-VAE learns by gradient (equation 3). A moving average is an alternative of the paper's appendix.
+- The codebook of a VQ-VAE learns by gradient; the published code has a moving average beside it.
 """
 
 import math
@@ -241,7 +241,7 @@ class VisualTokenizer(PaperModel):
 
 
 class TokenizerTask(Task):
-    """Training a tokenizer: equation 3 of VQ-VAE, or the evidence bound of a dVAE.
+    """Training a tokenizer: the three terms of VQ-VAE, or the evidence bound of a dVAE.
 
     Args:
         beta: weight of the commitment (VQ-VAE: 0.25) or of the divergence (DALL-E raises it to 6.6).

@@ -1,4 +1,4 @@
-"""Masked image modelling (Bao et al., arXiv 2106.08254, section 2.3): which patches are hidden, and what stands there.
+"""Masked image modelling (Bao et al., arXiv 2106.08254): which patches are hidden, and what stands there.
 
 Masks are bool [b, n], True where a patch is hidden, patches row by row. All draws come from an rng on the CPU.
 """
@@ -33,7 +33,7 @@ def blockwise_mask(
     least: int = 16,
     aspects: tuple[float, float] = (0.3, 1 / 0.3),
 ) -> Bool[Tensor, "b n"]:
-    """Blocks are hidden until `count` patches are, or no further block fits (the paper's algorithm 1).
+    """Blocks are hidden until `count` patches are, or no further block fits: blockwise masking, as in the official code.
 
     A block's area is uniform between `least` and what is still to be hidden, its height / width log-uniform in
     `aspects`, its place uniform. A block that would hide more than is left, or nothing new, is drawn again, at most ten
@@ -76,7 +76,7 @@ def patch_pixels(
 ) -> Float[Tensor, "b n pixels"]:
     """The pixels of each patch, row by row: what a model without a tokenizer has to predict.
 
-    `normalised`: each patch has mean 0 and variance 1, as in MAE (He et al., arXiv 2111.06377, section 3).
+    `normalised`: each patch has mean 0 and variance 1, as in MAE (He et al., arXiv 2111.06377).
     """
     pixels = rearrange(image, "b c (y i) (x j) -> b (y x) (i j c)", i=patch, j=patch)
     if not normalised:

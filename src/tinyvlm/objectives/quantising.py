@@ -1,7 +1,7 @@
 """How visual tokenizers learn: the nearest code and its straight-through gradient, the relaxed code, the image's loss.
 
-VQ-VAE (van den Oord et al., arXiv 1711.00937, equations 1-3) and the discrete VAE of DALL-E (Ramesh et al., arXiv
-2102.12092, section 2.1 and appendix A), which BEiT takes its codes from.
+VQ-VAE (van den Oord et al., arXiv 1711.00937) and the discrete VAE of DALL-E (Ramesh et al., arXiv
+2102.12092), which BEiT takes its codes from.
 """
 
 import math
@@ -22,7 +22,7 @@ def nearest_code(features: Float[Tensor, "n d"], codebook: Float[Tensor, "k d"])
 
 
 def straight_through(features: Float[Tensor, "*b d"], chosen: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-    """Forward the chosen codes, backward as if they were the features (VQ-VAE, section 3.2)."""
+    """Forward the chosen codes, backward as if they were the features (VQ-VAE)."""
     return features + (chosen - features).detach()
 
 
@@ -46,7 +46,7 @@ def uniform_divergence(logits: Float[Tensor, "b n k"]) -> Float[Tensor, "b n"]:
 def logit_laplace(
     pixels: Float[Tensor, "b c h w"], mean: Float[Tensor, "b c h w"], log_scale: Float[Tensor, "b c h w"]
 ) -> Float[Tensor, "b c h w"]:
-    """-ln p(x) of pixels x in (0, 1) whose logit is Laplace distributed (DALL-E, equation 2)."""
+    """-ln p(x) of pixels x in (0, 1) whose logit is Laplace distributed (DALL-E)."""
     distance = (torch.logit(pixels) - mean).abs()
     return (2.0 * log_scale.exp()).log() + distance * (-log_scale).exp() + (pixels * (1 - pixels)).log()
 
