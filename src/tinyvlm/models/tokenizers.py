@@ -40,6 +40,8 @@ from tinyvlm.objectives.quantising import (
     uniform_divergence,
 )
 
+# The commitment's is VQ-VAE's. The divergence's is small, since the error beside it is a mean over pixels, not a sum.
+BETAS = {"vq": 0.25, "dvae": 5e-4}
 LOOK = 10  # updates between two looks at which codes are in use
 
 
@@ -244,7 +246,7 @@ class TokenizerTask(Task):
     """Training a tokenizer: the three terms of VQ-VAE, or the evidence bound of a dVAE.
 
     Args:
-        beta: weight of the commitment (VQ-VAE: 0.25) or of the divergence (DALL-E raises it to 6.6).
+        beta: weight of the commitment or of the divergence; by default that of `BETAS`.
         patience: updates after which an unused code of a VQ-VAE restarts at a vector of the batch; 0 never restarts.
             Every tenth batch is looked at.
         steps: updates over which a dVAE's temperature falls from 1 to 1/16.
@@ -254,9 +256,10 @@ class TokenizerTask(Task):
     idle: Tensor
     updates: Tensor
 
-    def __init__(self, model: VisualTokenizer, *, beta: float = 0.25, patience: int = 50, steps: int = 1000):
+    def __init__(self, model: VisualTokenizer, *, beta: float | None = None, patience: int = 50, steps: int = 1000):
         super().__init__()
-        self.model, self.beta, self.patience, self.steps = model, beta, patience, steps
+        self.model, self.patience, self.steps = model, patience, steps
+        self.beta = BETAS[model.config.kind] if beta is None else beta
         self.register_buffer("idle", torch.zeros(model.config.codes, dtype=torch.int64))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 

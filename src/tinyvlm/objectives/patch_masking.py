@@ -33,7 +33,7 @@ def blockwise_mask(
     least: int = 16,
     aspects: tuple[float, float] = (0.3, 1 / 0.3),
 ) -> Bool[Tensor, "b n"]:
-    """Blocks are hidden until `count` patches are, or no further block fits: blockwise masking, as in the official code.
+    """Blocks are hidden until `count` patches are, or no further block fits, as in the official code.
 
     A block's area is uniform between `least` and what is still to be hidden, its height / width log-uniform in
     `aspects`, its place uniform. A block that would hide more than is left, or nothing new, is drawn again, at most ten
