@@ -15,7 +15,7 @@ from tinyvlm.objectives.quantising import perplexity, straight_through
 from tinyvlm.training import fit
 
 # Exercise 3's tokenizer starts from random codes and trains for seconds.
-CODES, UPDATES, BATCH, GOAL = 128, 60, 16, 30.0
+CODES, UPDATES, BATCH, GOAL = 128, 40, 16, 20.0
 
 
 def _tensor(value: object, shape: tuple[int, ...], what: str) -> Tensor:
