@@ -54,7 +54,7 @@ class Budget:
     start: int
     measured: int
     dense_patch: int = 6
-    dense_strides: tuple[int, ...] = (3, 2)
+    dense_strides: tuple[int, ...] = (6,)
     tokenizer_batch: int = 32
     fine_batch: int = 32
     lr: float = 2e-3
@@ -73,7 +73,7 @@ BUDGETS = {
     "cpu": Budget("micro", 64, 400, 600, 400, 64, (4, 16), (120, 400), start=1920, measured=1024),
     "gpu": Budget(
         "small", 256, 4000, 10_000, 10_000, 315, (4, 16), (500, 2000), start=8192, measured=4096, dense_patch=4,
-        dense_strides=(2, 2, 1), tokenizer_batch=128, fine_batch=128, lr=1e-3, tokenizer_lr=1e-3, fine_lr=5e-4,
+        dense_strides=(4,), tokenizer_batch=128, fine_batch=128, lr=1e-3, tokenizer_lr=1e-3, fine_lr=5e-4,
     ),
 }  # fmt: skip
 

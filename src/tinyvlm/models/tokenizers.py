@@ -9,7 +9,7 @@ BEiT (arXiv 2106.08254) takes its codes and never trains it.
 
 Deviations and choices:
 - DALL-E's decoder begins with a 1x1 convolution of one-hot codes. That is the codebook; its bias is left out.
-- The small sizes shrink a picture by a stride in the first convolution, which a pixel shuffle undoes at the end, and
+- The small sizes shrink a picture in the first convolution, by its stride, which a pixel shuffle undoes at the end, and
   learn by squared error. "DALL-E" has a logit-Laplace likelihood. VQ-VAE's own networks are left out.
 - The codebook of a VQ-VAE learns by gradient; the published code has a moving average beside it.
 """
@@ -67,9 +67,8 @@ class TokenizerConfig(Config):
             "image_size": 48,
             "codes": 1024,
             "code_width": 64,
-            "widths": (64, 128),
-            "strides": (4, 3),
-            "blocks": 1,
+            "widths": (128,),
+            "strides": (12,),
             "laplace": False,
         },
         "small": {
@@ -77,8 +76,8 @@ class TokenizerConfig(Config):
             "image_size": 64,
             "codes": 2048,
             "code_width": 64,
-            "widths": (64, 128, 256),
-            "strides": (2, 2, 2),
+            "widths": (256,),
+            "strides": (8,),
             "laplace": False,
         },
         "DALL-E": {},
@@ -130,9 +129,10 @@ def _gain(config: TokenizerConfig) -> float:
 
 def encoder(config: TokenizerConfig, out: int) -> nn.Sequential:
     """Picture -> [b, out, side, side]."""
-    first = config.widths[0]
-    layers: list[nn.Module] = [nn.Conv2d(config.channels, first, 7, config.strides[0], padding=3)]
-    into = first
+    into, stride = config.widths[0], config.strides[0]
+    # As wide as the stride at least, so that every pixel is read.
+    reach = max(3, stride // 2)
+    layers: list[nn.Module] = [nn.Conv2d(config.channels, into, 2 * reach + 1, stride, padding=reach)]
     for width, stride in zip(config.widths, (*config.strides[1:], 1), strict=True):
         for _ in range(config.blocks):
             layers.append(Bottleneck(into, width, (3, 3, 3, 1), _gain(config)))
