@@ -94,6 +94,22 @@ def test_the_losses_are_the_papers(kind, rng):
     torch.testing.assert_close(terms["reconstruction"], (drawn - ready["image"]).square().mean())
 
 
+@KINDS
+@torch.no_grad()
+def test_a_local_tokenizer_sees_and_draws_each_patch_alone(kind):
+    model, image = tokenizer(kind, strides=(6,), widths=(8,), local=True), torch.randn(2, 3, 12, 12)
+    other = image.clone()
+    other[:, :, :6, 6:] = torch.randn(2, 3, 6, 6)
+    same = torch.tensor([True, False, True, True])
+    found, before = model.encode(other), model.encode(image)
+    assert torch.equal(found[:, same], before[:, same]) and not torch.equal(found[:, 1], before[:, 1])
+    codes = torch.tensor([[0, 1, 2, 3], [0, 9, 2, 3]])
+    one, two = model.decode(codes)
+    assert torch.equal(one[:, 6:], two[:, 6:]) and not torch.equal(one[:, :6, 6:], two[:, :6, 6:])
+    wide = tokenizer(kind, strides=(2, 3), widths=(8, 12))
+    assert not torch.equal(wide.encode(other)[:, same], wide.encode(image)[:, same])
+
+
 def test_who_learns_from_which_loss(rng):
     """VQ-VAE: pixels and commitment teach the encoder, the second term the codebook, pixels the decoder."""
     for name, parts in {

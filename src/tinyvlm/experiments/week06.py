@@ -284,9 +284,8 @@ def run_arm(arm: str, seed: int, preset: str, progress: Report | None = None) ->
     found["pre-training seconds"] = history.seconds
     if tokenizer is not None:
         found |= hidden_codes(model, tokenizer, chosen, seed, budget)
-    if chosen.dense:
-        return found | dense_probe(model, seed, budget)
-    return found | few_labels(model, seed, budget, on_step=progress)
+    found |= dense_probe(model, seed, budget)
+    return found if chosen.dense else found | few_labels(model, seed, budget, on_step=progress)
 
 
 def best(found: Metrics) -> float:

@@ -10,7 +10,8 @@ BEiT (arXiv 2106.08254) takes its codes and never trains it.
 Deviations and choices:
 - DALL-E's decoder begins with a 1x1 convolution of one-hot codes. That is the codebook; its bias is left out.
 - The small sizes shrink a picture in the first convolution, by its stride, which a pixel shuffle undoes at the end, and
-  learn by squared error. "DALL-E" has a logit-Laplace likelihood. VQ-VAE's own networks are left out.
+  learn by squared error. They are `local`: in trials codes that also told of a patch's neighbours were many and hard to
+  predict. "DALL-E" has a logit-Laplace likelihood. VQ-VAE's own networks are left out.
 - The codebook of a VQ-VAE learns by gradient; the published code has a moving average beside it.
 """
 
@@ -48,8 +49,8 @@ LOOK = 10  # updates between two looks at which codes are in use
 @dataclass(frozen=True)
 class TokenizerConfig(Config):
     """`codes` is K, `code_width` the width of the codebook. `widths` are those of the groups of `blocks` blocks each;
-    `strides` the first convolution's and those of the pools behind every group but the last. `laplace`: the decoder
-    puts out a mean and a scale for each pixel."""
+    `strides` the first convolution's and those of the pools behind every group but the last. `local`: a code tells of
+    its own patch alone. `laplace`: the decoder puts out a mean and a scale for each pixel."""
 
     kind: Literal["vq", "dvae"] = "dvae"
     image_size: int = 112
@@ -59,6 +60,7 @@ class TokenizerConfig(Config):
     widths: tuple[int, ...] = (256, 512, 1024, 2048)
     strides: tuple[int, ...] = (1, 2, 2, 2)
     blocks: int = 2
+    local: bool = False
     laplace: bool = True
 
     SIZES: ClassVar[dict[str, dict[str, Any]]] = {
@@ -69,6 +71,7 @@ class TokenizerConfig(Config):
             "code_width": 64,
             "widths": (128,),
             "strides": (12,),
+            "local": True,
             "laplace": False,
         },
         "small": {
@@ -78,6 +81,7 @@ class TokenizerConfig(Config):
             "code_width": 64,
             "widths": (256,),
             "strides": (8,),
+            "local": True,
             "laplace": False,
         },
         "DALL-E": {},
@@ -129,13 +133,13 @@ def _gain(config: TokenizerConfig) -> float:
 
 def encoder(config: TokenizerConfig, out: int) -> nn.Sequential:
     """Picture -> [b, out, side, side]."""
-    into, stride = config.widths[0], config.strides[0]
-    # As wide as the stride at least, so that every pixel is read.
-    reach = max(3, stride // 2)
-    layers: list[nn.Module] = [nn.Conv2d(config.channels, into, 2 * reach + 1, stride, padding=reach)]
+    into, first = config.widths[0], config.strides[0]
+    size, padding = (first, 0) if config.local else (7, 3)
+    layers: list[nn.Module] = [nn.Conv2d(config.channels, into, size, first, padding)]
+    kernels = (1, 1, 1, 1) if config.local else (3, 3, 3, 1)
     for width, stride in zip(config.widths, (*config.strides[1:], 1), strict=True):
         for _ in range(config.blocks):
-            layers.append(Bottleneck(into, width, (3, 3, 3, 1), _gain(config)))
+            layers.append(Bottleneck(into, width, kernels, _gain(config)))
             into = width
         if stride > 1:
             layers.append(nn.MaxPool2d(stride))
@@ -145,10 +149,10 @@ def encoder(config: TokenizerConfig, out: int) -> nn.Sequential:
 def decoder(config: TokenizerConfig) -> nn.Sequential:
     """Code vectors [b, code_width, side, side] -> picture, or means and scales of its pixels."""
     layers: list[nn.Module] = []
-    into = config.code_width
+    into, kernels = config.code_width, (1, 1, 1, 1) if config.local else (1, 3, 3, 3)
     for width, stride in zip(reversed(config.widths), (*reversed(config.strides[1:]), 1), strict=True):
         for _ in range(config.blocks):
-            layers.append(Bottleneck(into, width, (1, 3, 3, 3), _gain(config)))
+            layers.append(Bottleneck(into, width, kernels, _gain(config)))
             into = width
         if stride > 1:
             layers.append(nn.Upsample(scale_factor=stride, mode="nearest"))
