@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from tinyvlm.models import ALBEF, CLIP, PixelBERT, ViT
+from tinyvlm.models import ALBEF, CLIP, BEiT, PixelBERT, ViT
 from tinyvlm.models.base import PaperModel
+from tinyvlm.models.beit import BEiTClassifier
 from tinyvlm.objectives import MomentumTwin
 
 COUNTS = {
@@ -111,3 +112,16 @@ def test_counts_by_trainability():
         parameter.requires_grad_(False)
     head = sum(parameter.numel() for parameter in model.head.parameters())
     assert model.count(trainable=True) == head and model.count(trainable=False) == model.count() - head
+
+
+@pytest.mark.parametrize(
+    ("size", "pre_training", "classifier"), [("B/16", 91_965_776, 86_530_984), ("L/16", 311_534_016, 304_430_568)]
+)
+def test_beit(size, pre_training, classifier):
+    """8,192 codes and a shared bias; 1,000 classes and a bias for each layer."""
+    model = on_meta(BEiT, size)
+    assert model.count() == pre_training
+    assert model.config.tower.tokens == 197 and model.relative.table.shape[0] == 732
+    assert on_meta(BEiTClassifier, size, relative="layers").count() == classifier
+    if size == "B/16":
+        assert parameters(model.head) == 6_299_648 and pre_training - 6_299_648 == 85_666_128

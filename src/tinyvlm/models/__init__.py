@@ -2,9 +2,12 @@
 
 from tinyvlm.models.albef import ALBEF, ALBEFConfig
 from tinyvlm.models.albef_task import ALBEFTask
+from tinyvlm.models.beit import BEiT, BEiTConfig
+from tinyvlm.models.beit_task import BEiTTask
 from tinyvlm.models.clip import CLIP, CLIPConfig, CLIPTask
 from tinyvlm.models.pixel_bert import PixelBERT, PixelBERTConfig, PixelBERTTask
 from tinyvlm.models.task import Task, Term
+from tinyvlm.models.tokenizers import TokenizerConfig, TokenizerTask, VisualTokenizer
 from tinyvlm.models.vit import ViT, ViTConfig, ViTTask
 
 __all__ = [
@@ -12,6 +15,9 @@ __all__ = [
     "CLIP",
     "ALBEFConfig",
     "ALBEFTask",
+    "BEiT",
+    "BEiTConfig",
+    "BEiTTask",
     "CLIPConfig",
     "CLIPTask",
     "PixelBERT",
@@ -19,7 +25,10 @@ __all__ = [
     "PixelBERTTask",
     "Task",
     "Term",
+    "TokenizerConfig",
+    "TokenizerTask",
     "ViT",
     "ViTConfig",
     "ViTTask",
+    "VisualTokenizer",
 ]
