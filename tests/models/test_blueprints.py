@@ -10,7 +10,19 @@ from torch import nn
 
 from tinyvlm.blueprint import Arrow, Blocks, Blueprint, Branch, Line, Part, describe, gone_from, missing_in
 from tinyvlm.layers.residual import Stack
-from tinyvlm.models import ALBEF, CLIP, ALBEFTask, CLIPTask, PixelBERT, PixelBERTTask, Task, ViT, ViTTask
+from tinyvlm.models import (
+    ALBEF,
+    CLIP,
+    ALBEFTask,
+    CLIPTask,
+    MaskVLM,
+    MaskVLMTask,
+    PixelBERT,
+    PixelBERTTask,
+    Task,
+    ViT,
+    ViTTask,
+)
 
 RATES = torch.full((4096,), 0.4)
 TASKS = {
@@ -18,6 +30,7 @@ TASKS = {
     CLIP: CLIPTask,
     PixelBERT: lambda model: PixelBERTTask(model, RATES, cells=4),
     ALBEF: lambda model: ALBEFTask(model, RATES, queue=8),
+    MaskVLM: lambda model: MaskVLMTask(model, RATES, block=24),
 }
 MODELS = list(TASKS)
 
@@ -134,6 +147,7 @@ def test_shapes_on_the_arrows_are_those_of_the_network(model):
     drawn_modules = {"tower": "tower", "vision": "vision", "text": "text", "trunk": "trunk", "embedding": "embedding"}
     drawn_modules |= {"cells": "projection", "text tokens": "text", "fused": "fusion", "pair": "match"}
     drawn_modules |= {"image vector": "image_projection", "text vector": "text_projection"}
+    drawn_modules |= {"fused image": "image_cross", "fused text": "text_cross"}
     hooks = [
         getattr(network, module).register_forward_hook(note(key))
         for key, module in drawn_modules.items()
@@ -213,6 +227,10 @@ def test_what_changed_each_week_is_what_the_papers_changed():
     assert {"vision", "fusion.cross", "ITC", "ITM", "twin"} <= set(albef)
     assert not {"embedding", "text.attention", "fusion.attention", "fusion.mlp", "word", "match", "MLM"} & set(albef)
     assert "trunk" in gone_from(PixelBERT.blueprint("micro"), ALBEF.blueprint("micro"))
+    mask = told(MaskVLM, ALBEF)
+    assert {"mask_token", "image_cross.cross", "decoder.cross", "pixels", "MIM"} <= set(mask)
+    assert not {"vision", "embedding", "word", "image_projection", "temperature"} & set(mask)
+    assert {"twin", "image_queue"} <= set(gone_from(ALBEF.blueprint("micro"), MaskVLM.blueprint("micro")))
 
 
 @pytest.mark.parametrize("model", MODELS)
