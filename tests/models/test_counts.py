@@ -93,7 +93,7 @@ def test_albef_trains_one_network_and_moves_another():
 
 
 def test_maskvlm_by_parts():
-    """Our own sum: the paper gives no count. ViT-B/16, RoBERTa-base, nine blocks with cross-attention, RoBERTa's head."""
+    """Our own sum: the paper gives no count. ViT-B/16, RoBERTa-base, nine cross blocks, RoBERTa's head."""
     model = on_meta(MaskVLM, "B/16")
     text, crossed = (model.embedding, model.text), (model.image_cross, model.text_cross, model.decoder)
     assert parameters(model.vision) == 85_798_656 and parameters(*text) == 124_055_040

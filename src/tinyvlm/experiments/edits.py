@@ -21,7 +21,7 @@ from tinyvlm.data.scenes import Scenes, pool
 from tinyvlm.data.views import encode
 from tinyvlm.data.world import World
 from tinyvlm.encoders import normalise
-from tinyvlm.experiments.grounding import CELLS, patch_cells
+from tinyvlm.experiments.grounding import patch_cells
 
 # (image uint8 [b, 3, s, s], hidden bool [b, patches], text [b, n], mask [b, n]) -> pictures in -1..1 [b, 3, s, s]
 Paint = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -108,6 +108,17 @@ def paint(model: Any) -> Paint:
     return painted
 
 
+def fill(
+    image: UInt8[Tensor, "b 3 size size"], hidden: Bool[Tensor, "b patches"], painted: Float[Tensor, "b 3 size size"]
+) -> tuple[Float[Tensor, "b 3 size size"], Float[Tensor, "b 3 size size"]]:
+    """Pictures in 0..1 to look at: with the hidden patches grey, and with them as they were painted (-1..1)."""
+    side = round(hidden.shape[1] ** 0.5)
+    times = image.shape[-1] // side
+    covered = hidden.view(-1, 1, side, side).repeat_interleave(times, 2).repeat_interleave(times, 3)
+    shown = image / 255
+    return torch.where(covered, 0.6, shown), torch.where(covered, (painted.clamp(-1, 1) + 1) / 2, shown)
+
+
 def nearest(
     painted: Float[Tensor, "b 3 half half"], candidates: UInt8[Tensor, "b nouns 3 half half"]
 ) -> dict[str, Int[Tensor, " b"]]:
@@ -146,6 +157,3 @@ def followed(painter: Paint, world: World, side: int, count: int = 256, chunk: i
                 for name in told:
                     found.setdefault(f"{name}, {measure}", []).append(which == right[name][rows])
     return {name: torch.cat(parts).double().mean().item() for name, parts in found.items()}
-
-
-__all__ = ["CELLS", "Edits", "Paint", "cut_cell", "edits", "followed", "nearest", "paint"]

@@ -6,7 +6,7 @@
 
     contrast (ITC) compares the two encoders' vectors; matching (ITM) reads both cross-encoders
 
-What is new since ALBEF: the fusion is symmetric. Each modality has a cross-encoder whose queries it gives. Hidden pixels
+What is new since ALBEF: the fusion is symmetric. Each modality gives the queries of a cross-encoder. Hidden pixels
 are rebuilt with the help of the intact caption, as hidden words are with the help of the intact picture.
 
 The losses and masks are in `maskvlm_task`. There is no official code. Deviations and choices:
