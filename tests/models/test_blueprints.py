@@ -17,6 +17,8 @@ from tinyvlm.models import (
     BEiT,
     BEiTTask,
     CLIPTask,
+    MaskVLM,
+    MaskVLMTask,
     PixelBERT,
     PixelBERTTask,
     Task,
@@ -36,6 +38,7 @@ TASKS = {
     BEiT: lambda model: BEiTTask(model, VisualTokenizer.named("micro"), count=6, least=2),
     BEiTClassifier: ViTTask,
     VisualTokenizer: TokenizerTask,
+    MaskVLM: lambda model: MaskVLMTask(model, RATES, block=24),
 }
 MODELS = list(TASKS)
 
@@ -153,6 +156,7 @@ def test_shapes_on_the_arrows_are_those_of_the_network(model):
     drawn_modules |= {"cells": "projection", "text tokens": "text", "fused": "fusion", "pair": "match"}
     drawn_modules |= {"image vector": "image_projection", "text vector": "text_projection"}
     drawn_modules |= {"encoder": "encoder", "codebook": "codebook", "decoder": "decoder"}
+    drawn_modules |= {"fused image": "image_cross", "fused text": "text_cross"}
     hooks = [
         getattr(network, module).register_forward_hook(note(key))
         for key, module in drawn_modules.items()
@@ -244,6 +248,10 @@ def test_what_changed_each_week_is_what_the_papers_changed():
     assert {"mask_token", "relative", "tokenizer", "head", "MIM"} <= set(beit)
     assert not {"tower.patches", "tower.norm"} & set(beit)
     assert {"embedding", "fusion.cross", "twin"} <= set(gone_from(ALBEF.blueprint("micro"), BEiT.blueprint("micro")))
+    mask = told(MaskVLM, ALBEF)
+    assert {"mask_token", "image_cross.cross", "decoder.cross", "pixels", "MIM"} <= set(mask)
+    assert not {"vision", "embedding", "word", "image_projection", "temperature"} & set(mask)
+    assert {"twin", "image_queue"} <= set(gone_from(ALBEF.blueprint("micro"), MaskVLM.blueprint("micro")))
 
 
 @pytest.mark.parametrize("model", MODELS)

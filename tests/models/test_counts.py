@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tinyvlm.models import ALBEF, CLIP, BEiT, PixelBERT, ViT
+from tinyvlm.models import ALBEF, CLIP, BEiT, MaskVLM, PixelBERT, ViT
 from tinyvlm.models.base import PaperModel
 from tinyvlm.models.beit import BEiTClassifier
 from tinyvlm.objectives import MomentumTwin
@@ -93,14 +93,29 @@ def test_albef_trains_one_network_and_moves_another():
     assert model.config.vision.tokens == 257
 
 
+def test_maskvlm_by_parts():
+    """Our own sum: the paper gives no count. ViT-B/16, RoBERTa-base, nine cross blocks, RoBERTa's head."""
+    model = on_meta(MaskVLM, "B/16")
+    text, crossed = (model.embedding, model.text), (model.image_cross, model.text_cross, model.decoder)
+    assert parameters(model.vision) == 85_798_656 and parameters(*text) == 124_055_040
+    assert [parameters(stack) for stack in crossed] == 3 * [3 * 9_451_776]
+    assert parameters(model.word) == 642_393
+    parts = 85_798_656 + 124_055_040 + 9 * 9_451_776 + 642_393
+    assert parts == 295_562_073
+    # Two projections 768 -> 256, the pixels of a patch, the matching head, the mask token, the temperature.
+    assert model.count() == parts + 2 * (768 * 256 + 256) + 768 * 768 + 768 + 2 * 768 + 2 + 768 + 1 == 296_548_700
+    assert model.config.vision.tokens == 197
+
+
 def test_every_paper_size_is_counted():
     assert set(ViT.Config.SIZES) == set(COUNTS) | {"micro", "small"}
     assert set(CLIP.Config.SIZES) == set(CLIP_COUNTS) | {"micro", "small"}
     assert set(PixelBERT.Config.SIZES) == {"R50", "micro", "small"}
     assert set(ALBEF.Config.SIZES) == {"B/16", "micro", "small"}
+    assert set(MaskVLM.Config.SIZES) == {"B/16", "micro", "small"}
 
 
-@pytest.mark.parametrize("model", [ViT, CLIP, PixelBERT, ALBEF])
+@pytest.mark.parametrize("model", [ViT, CLIP, PixelBERT, ALBEF, MaskVLM])
 def test_micro_is_micro(model):
     assert 0.3e6 < model.named("micro").count() < 3e6
     assert on_meta(model, "micro").count() < on_meta(model, "small").count() < 20e6

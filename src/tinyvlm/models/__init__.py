@@ -5,6 +5,8 @@ from tinyvlm.models.albef_task import ALBEFTask
 from tinyvlm.models.beit import BEiT, BEiTConfig
 from tinyvlm.models.beit_task import BEiTTask
 from tinyvlm.models.clip import CLIP, CLIPConfig, CLIPTask
+from tinyvlm.models.maskvlm import MaskVLM, MaskVLMConfig
+from tinyvlm.models.maskvlm_task import MaskVLMTask
 from tinyvlm.models.pixel_bert import PixelBERT, PixelBERTConfig, PixelBERTTask
 from tinyvlm.models.task import Task, Term
 from tinyvlm.models.tokenizers import TokenizerConfig, TokenizerTask, VisualTokenizer
@@ -20,6 +22,9 @@ __all__ = [
     "BEiTTask",
     "CLIPConfig",
     "CLIPTask",
+    "MaskVLM",
+    "MaskVLMConfig",
+    "MaskVLMTask",
     "PixelBERT",
     "PixelBERTConfig",
     "PixelBERTTask",
