@@ -6,6 +6,7 @@ from tinyvlm.models.clip import CLIP, CLIPConfig, CLIPTask
 from tinyvlm.models.pixel_bert import PixelBERT, PixelBERTConfig, PixelBERTTask
 from tinyvlm.models.task import Task, Term
 from tinyvlm.models.vit import ViT, ViTConfig, ViTTask
+from tinyvlm.models.vlmo import VLMo, VLMoConfig, VLMoTask
 
 __all__ = [
     "ALBEF",
@@ -19,6 +20,9 @@ __all__ = [
     "PixelBERTTask",
     "Task",
     "Term",
+    "VLMo",
+    "VLMoConfig",
+    "VLMoTask",
     "ViT",
     "ViTConfig",
     "ViTTask",
