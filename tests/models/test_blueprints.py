@@ -10,7 +10,19 @@ from torch import nn
 
 from tinyvlm.blueprint import Arrow, Blocks, Blueprint, Branch, Line, Part, describe, gone_from, missing_in
 from tinyvlm.layers.residual import Stack
-from tinyvlm.models import ALBEF, CLIP, ALBEFTask, CLIPTask, PixelBERT, PixelBERTTask, Task, ViT, ViTTask
+from tinyvlm.models import (
+    ALBEF,
+    CLIP,
+    ALBEFTask,
+    CLIPTask,
+    PixelBERT,
+    PixelBERTTask,
+    Task,
+    ViT,
+    ViTTask,
+    VLMo,
+    VLMoTask,
+)
 
 RATES = torch.full((4096,), 0.4)
 TASKS = {
@@ -18,6 +30,7 @@ TASKS = {
     CLIP: CLIPTask,
     PixelBERT: lambda model: PixelBERTTask(model, RATES, cells=4),
     ALBEF: lambda model: ALBEFTask(model, RATES, queue=8),
+    VLMo: lambda model: VLMoTask(model, RATES),
 }
 MODELS = list(TASKS)
 

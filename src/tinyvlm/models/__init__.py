@@ -6,7 +6,8 @@ from tinyvlm.models.clip import CLIP, CLIPConfig, CLIPTask
 from tinyvlm.models.pixel_bert import PixelBERT, PixelBERTConfig, PixelBERTTask
 from tinyvlm.models.task import Task, Term
 from tinyvlm.models.vit import ViT, ViTConfig, ViTTask
-from tinyvlm.models.vlmo import VLMo, VLMoConfig, VLMoTask
+from tinyvlm.models.vlmo import VLMo, VLMoConfig
+from tinyvlm.models.vlmo_task import VLMoTask, VLMoTextTask
 
 __all__ = [
     "ALBEF",
@@ -23,6 +24,7 @@ __all__ = [
     "VLMo",
     "VLMoConfig",
     "VLMoTask",
+    "VLMoTextTask",
     "ViT",
     "ViTConfig",
     "ViTTask",
