@@ -41,14 +41,14 @@ CASES: list[tuple[str, dict[str, dict[str, float]], float]] = [
 def test_an_arm_trains_the_stages_that_it_names_by_their_losses(name: str) -> None:
     arm = week08.ARMS[name]
     model, histories = week08.train(arm, 0, SHORT)
-    assert list(histories) == [TEXTS] * arm.texts + [PAIRS] + [MATCHING] * arm.matching
+    assert list(histories) == [TEXTS] * arm.text_stage + [PAIRS] + [MATCHING] * arm.matched
     losses = {stage: set(history.losses) for stage, history in histories.items()}
     assert losses[PAIRS] == {"ITC", "MLM"} and losses.get(TEXTS, {"MLM"}) == {"MLM"}
     assert losses.get(MATCHING, {"ITC", "MLM", "ITM"}) == {"ITC", "MLM", "ITM"}
     assert model.config.experts == arm.experts
     torch.manual_seed(0)
     untrained = week08.new_model(arm, SHORT)
-    assert torch.equal(model.match.weight, untrained.match.weight) == (not arm.matching)
+    assert torch.equal(model.match.weight, untrained.match.weight) == (not arm.matched)
     assert not torch.equal(model.word.dense.weight, untrained.word.dense.weight)
 
 
@@ -64,7 +64,7 @@ def test_shared_arms_are_as_large_as_they_say() -> None:
 
 def test_each_stage_sees_data_of_its_own() -> None:
     """Texts are of other scenes than the pairs, and matching goes on where the pairs without it have ended."""
-    arm = week08.Arm(texts=True, matching=True)
+    arm = week08.Arm(text_stage=True, matched=True)
     texts, pairs, matching = week08.recipe(0, arm, SHORT)
     assert [one.name for one in (texts, pairs, matching)] == [TEXTS, PAIRS, MATCHING]
     assert texts.trainable == TEXT_STAGE and pairs.trainable is None is matching.trainable
@@ -85,7 +85,7 @@ def test_negatives_are_random_at_first_where_the_arm_says_so(name: str) -> None:
         ready = task.prepare(given, torch.Generator().manual_seed(0))
         hardness.append(ready["hardness"].item())
         task.after_step(ready)
-    assert hardness == ([0, 1, 1] if arm.random else [1, 1, 1])
+    assert hardness == ([0, 1, 1] if arm.random_first else [1, 1, 1])
     assert not week08.new_task(model, arm, SHORT, PAIRS).itm
 
 

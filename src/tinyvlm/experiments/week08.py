@@ -32,7 +32,7 @@ FIRST = 100  # updates of the pair stage whose MLM loss is compared
 @dataclass(frozen=True)
 class Budget:
     """What a preset spends: updates of the picture stage, of the text stage, of pairs without matching and with it;
-    how many of the last draw negatives at random; scenes measured; peak learning rates of pairs, pictures, texts."""
+    how many of these draw negatives at random; scenes measured; peak learning rates, the last of the picture stage."""
 
     size: str
     batch: int
@@ -45,7 +45,6 @@ class Budget:
     changes: int
     lr: float = 2e-3
     pictures_lr: float = 2e-3
-    texts_lr: float = 2e-3
 
 
 # The gpu row is an estimate: it has not been run.
@@ -64,21 +63,21 @@ def budget(preset: str, size: str | None = None) -> Budget:
 @dataclass(frozen=True)
 class Arm:
     """`experts` or one shared feed-forward, which is `wide` enough for as many parameters in all as the experts have;
-    which stages train; and whether matching begins with random negatives."""
+    whether a `text_stage` comes first and `matched` pairs last; whether matching starts with random negatives."""
 
     experts: bool = True
     wide: bool = False
-    texts: bool = False
-    matching: bool = False
-    random: bool = True
+    text_stage: bool = False
+    matched: bool = False
+    random_first: bool = True
 
 
 ARMS = {
-    "experts": Arm(matching=True),
+    "experts": Arm(matched=True),
     "one shared": Arm(experts=False),
     "one shared, wide": Arm(experts=False, wide=True),
-    "experts after a text stage": Arm(texts=True),
-    "hard negatives at once": Arm(matching=True, random=False),
+    "experts after a text stage": Arm(text_stage=True),
+    "hard negatives at once": Arm(matched=True, random_first=False),
 }
 
 
@@ -117,10 +116,9 @@ def recipe(seed: int, arm: Arm, budget: Budget) -> list[Stage]:
     pairs, rate = scenes.source(budget.batch), adamw(budget.lr)
     more = scenes.source(budget.batch, offset=budget.pairs * budget.batch)
     stages = [stage(PAIRS, budget.pairs, pairs, rate)]
-    if arm.texts:
-        slow = adamw(budget.texts_lr)
-        stages.insert(0, stage(TEXTS, budget.texts, texts.source(budget.batch), slow, trainable=TEXT_STAGE))
-    if arm.matching:
+    if arm.text_stage:
+        stages.insert(0, stage(TEXTS, budget.texts, texts.source(budget.batch), rate, trainable=TEXT_STAGE))
+    if arm.matched:
         stages.append(stage(MATCHING, budget.matching, more, rate))
     return stages
 
@@ -130,7 +128,7 @@ def new_task(model: VLMo, arm: Arm, budget: Budget, stage: str) -> Task:
     rates = content_rates(colours=0.1)
     if stage == TEXTS:
         return VLMoTextTask(model, rates)
-    random = budget.random if arm.random else 0
+    random = budget.random if arm.random_first else 0
     return VLMoTask(model, rates, itm=stage == MATCHING, random=random, mlm_weight=1.0)
 
 
@@ -176,6 +174,10 @@ def evaluate(model: VLMo, budget: Budget, seed: int = 0, matched: bool = True) -
 NOUNS, MLM = "hidden nouns, pairs without matching", f"MLM, first {FIRST} updates on pairs"
 
 
+def _mean(losses: list[float]) -> float:
+    return torch.tensor(losses).mean().item()
+
+
 def run_arm(arm: str, seed: int, preset: str, progress: Report | None = None) -> dict[str, float]:
     """One job of the claims' queue."""
     budget, found = BUDGETS[preset], {}
@@ -185,12 +187,11 @@ def run_arm(arm: str, seed: int, preset: str, progress: Report | None = None) ->
             found[NOUNS if stage == PAIRS else "hidden nouns, end"] = named(model, budget, seed)
 
     model, histories = train(ARMS[arm], seed, budget, on_step=progress, after=after)
-    losses = {name: history.losses["MLM"] for name, history in histories.items()}
-    found[MLM] = torch.tensor(losses[PAIRS][:FIRST]).mean().item()
-    found["MLM, last 20 updates on pairs"] = torch.tensor(losses[PAIRS][-20:]).mean().item()
+    found[MLM] = _mean(histories[PAIRS].losses.get("MLM", [])[:FIRST])
+    found["MLM, last 20 updates on pairs"] = _mean(histories[PAIRS].losses.get("MLM", [])[-20:])
     if MATCHING in histories:
-        found["ITM, last 20 updates"] = torch.tensor(histories[MATCHING].losses["ITM"][-20:]).mean().item()
-    found |= evaluate(model, budget, seed, ARMS[arm].matching)
+        found["ITM, last 20 updates"] = _mean(histories[MATCHING].losses.get("ITM", [])[-20:])
+    found |= evaluate(model, budget, seed, ARMS[arm].matched)
     return found | {f"seconds, {name}": history.seconds for name, history in histories.items()}
 
 
