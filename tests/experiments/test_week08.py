@@ -95,7 +95,7 @@ def test_the_picture_stage_learns_along_the_way_of_pictures_alone() -> None:
     before = {name: value.clone() for name, value in model.named_parameters()}
     assert 0 <= week08.picture_stage(model, 0, SHORT) <= 1
     moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
-    assert all(name.startswith("transformer") or name == "modality.weight" for name in moved)
+    assert all(name.startswith("shared") or name == "modality.weight" for name in moved)
     assert not any(".language." in name or ".both." in name for name in moved)
     assert any(".vision." in name for name in moved)
 
@@ -141,10 +141,10 @@ def counted(width: int, layers: int, heads: int, top: int) -> int:
 def leaks(model: VLMo, ids: torch.Tensor, mask: torch.Tensor, image: torch.Tensor) -> bool:
     """By gradients: what of the language experts of the first layer reaches its patches."""
     seen = []
-    hook = model.transformer.blocks[0].register_forward_hook(lambda module, inputs, out: seen.append(out))
+    hook = model.shared.blocks[0].register_forward_hook(lambda module, inputs, out: seen.append(out))
     model.fuse(ids, mask, image)
     hook.remove()
-    weights = list(model.transformer.blocks[0]["mlp"].branch["language"].parameters())
+    weights = list(model.shared.blocks[0]["mlp"].branch["language"].parameters())
     found = torch.autograd.grad(seen[0][:, ids.shape[1] :].sum(), weights, allow_unused=True)
     return any(one is not None and bool(one.any()) for one in found)
 
@@ -184,7 +184,7 @@ def test_the_text_stage_is_judged_by_what_its_run_reached(monkeypatch: pytest.Mo
 def test_a_leaky_test_that_spoils_the_model_is_refused() -> None:
     def spoils(model: VLMo, ids: torch.Tensor, mask: torch.Tensor, image: torch.Tensor) -> bool:
         found = leaks(model, ids, mask, image)
-        model.transformer.blocks[0]["mlp"].branch["language"][1].up.weight.data.zero_()
+        model.shared.blocks[0]["mlp"].branch["language"][1].up.weight.data.zero_()
         return found
 
     verdict = week08_checks.leak(spoils)

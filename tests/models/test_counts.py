@@ -103,7 +103,7 @@ def test_albef_trains_one_network_and_moves_another():
 def test_vlmo_without_its_heads(size, count, pooler):
     """Published as 175M, 167M and 562M: the shared Transformer with its experts, and what makes patches and words."""
     model = on_meta(VLMo, size)
-    parts = [model.embedding, model.modality, model.transformer]
+    parts = [model.embedding, model.modality, model.shared]
     parts += [] if model.relative is None else [model.relative]
     assert parameters(*parts) == count and parameters(*parts, model.pooler) == pooler
     assert model.config.bert.context + model.config.vision.tokens == 237

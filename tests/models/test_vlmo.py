@@ -53,7 +53,7 @@ def prepared(task: VLMoTask, given: dict[str, Tensor] | None = None, seed: int =
 
 def experts_of(model: VLMo, name: str) -> list[nn.Parameter]:
     """Weights of one kind of expert, of all layers that have it."""
-    layers = [block["mlp"].branch for block in model.transformer.blocks]
+    layers = [block["mlp"].branch for block in model.shared.blocks]
     return [weight for experts in layers if name in experts for weight in experts[name].parameters()]
 
 
@@ -90,7 +90,7 @@ def by_hand(model: VLMo, text: Tensor, patches: Tensor, real: Tensor) -> Tensor:
     """The pair's way, token by token, with every expert and its norm written out."""
     x, words = torch.cat([text, patches]), len(text)
     vision, width = model.config.vision, model.config.vision.width // model.config.vision.heads
-    for depth, block in enumerate(model.transformer.blocks):
+    for depth, block in enumerate(model.shared.blocks):
         attention, mlp = block["attention"], block["mlp"]
         y = F.layer_norm(x, (16,), attention.norm.weight, attention.norm.bias, 1e-6)
         out = torch.zeros_like(x)
@@ -113,14 +113,14 @@ def by_hand(model: VLMo, text: Tensor, patches: Tensor, real: Tensor) -> Tensor:
             inner = F.gelu(feed.up(F.layer_norm(token, (16,), norm.weight, norm.bias, 1e-6)))
             rows.append(token + gain * feed.down(inner))
         x = torch.stack(rows)
-    return model.transformer.norm(x)
+    return model.shared.norm(x)
 
 
 @BOTH
 @pytest.mark.parametrize("top", [0, 1, 3])
 def test_the_pairs_way_against_a_loop_over_tokens(config, top):
     model, image, (ids, mask) = network(config, top=top).double(), torch.randn(2, 3, 8, 8).double(), texts((5, 9))
-    tower, fused = model.transformer, model.fuse(ids, mask, image)
+    tower, fused = model.shared, model.fuse(ids, mask, image)
     words = model.embedding.words(ids) + model.embedding.types.weight[0]
     if model.relative is None:
         words = words + model.embedding.positions.weight[:9]
@@ -150,7 +150,7 @@ def test_experts_that_are_not_on_the_route_get_no_gradient(config):
                 for one in expert.parameters()
                 if one.grad is not None
             }
-            for block in model.transformer.blocks
+            for block in model.shared.blocks
         ]
         assert found == used
 
@@ -159,7 +159,7 @@ def test_in_a_pair_image_tokens_do_not_pass_language_experts():
     """Other language experts leave what stands behind the first layer at the places of the picture bit-equal."""
     model, image, (ids, mask) = network(), torch.randn(2, 3, 8, 8), texts((5, 9))
     seen: list[Tensor] = []
-    model.transformer.blocks[0].register_forward_hook(lambda module, inputs, out: seen.append(out))
+    model.shared.blocks[0].register_forward_hook(lambda module, inputs, out: seen.append(out))
     model.fuse(ids, mask, image)
     for weight in experts_of(model, "language"):
         weight.data += torch.randn(weight.shape)
@@ -174,7 +174,7 @@ def test_in_a_pair_image_tokens_do_not_pass_language_experts():
 
 def test_every_expert_has_its_own_norm_and_no_key_has_a_bias():
     model = VLMo(PAPER)
-    for depth, block in enumerate(model.transformer.blocks):
+    for depth, block in enumerate(model.shared.blocks):
         mlp = block["mlp"]
         assert isinstance(mlp.branch, Experts) and isinstance(mlp.norm, nn.Identity)
         assert list(mlp.branch) == ["vision", "language"] + ["both"] * (depth == 2)
@@ -183,7 +183,7 @@ def test_every_expert_has_its_own_norm_and_no_key_has_a_bias():
         attention = block["attention"].branch
         assert attention.k.bias is None and attention.q.bias is not None and attention.v.bias is not None
     shared = VLMo(PAPER.replace(experts=False))
-    assert [isinstance(block["mlp"].branch, Experts) for block in shared.transformer.blocks] == [False] * 3
+    assert [isinstance(block["mlp"].branch, Experts) for block in shared.shared.blocks] == [False] * 3
 
 
 def test_one_shared_feed_forward_reads_both_kinds_of_tokens():
@@ -191,17 +191,17 @@ def test_one_shared_feed_forward_reads_both_kinds_of_tokens():
     for run in (lambda: model.encode_image(image), lambda: model.encode_text(ids, mask)):
         model.zero_grad()
         run().square().sum().backward()
-        assert all(block["mlp"].branch.up.weight.grad.abs().sum() > 0 for block in model.transformer.blocks)
+        assert all(block["mlp"].branch.up.weight.grad.abs().sum() > 0 for block in model.shared.blocks)
     assert model(image, ids, mask).fused.shape == (2, 9, 16)
 
 
 NAMES = Renaming(
     [
-        ("transformer.class_token", "embeddings.cls_token"),
-        ("transformer.patches", "embeddings.patch_embeddings.projection"),
-        ("transformer.norm", "layernorm"),
+        ("shared.class_token", "embeddings.cls_token"),
+        ("shared.patches", "embeddings.patch_embeddings.projection"),
+        ("shared.norm", "layernorm"),
         *(
-            (f"transformer.blocks.{{}}.{ours}", f"layers.{{}}.{theirs}")
+            (f"shared.blocks.{{}}.{ours}", f"layers.{{}}.{theirs}")
             for ours, theirs in (
                 ("attention.scale", "lambda_1"),
                 ("attention.norm", "layernorm_before"),
@@ -243,7 +243,7 @@ def test_the_image_path_is_beit(size, patch, heads, top):
     for parameter in theirs.parameters():
         nn.init.normal_(parameter, std=0.4)
     state = NAMES.to_ours(theirs.state_dict())
-    state["transformer.class_token"] = state["transformer.class_token"].flatten()
+    state["shared.class_token"] = state["shared.class_token"].flatten()
     shape = {"width": 16, "layers": 3, "heads": heads, "hidden": 24}
     vision = VisionConfig(image_size=size, patch=patch, **shape, positions=False)
     ours = VLMo(VLMoConfig(vision, BERT.replace(**shape), top=top, relative=12)).eval()
@@ -275,7 +275,7 @@ def test_the_text_stage_moves_what_the_paper_trains_and_leaves_the_rest_bit_equa
     source = lambda *_: {name: value for name, value in batch().items() if name != "image"}  # noqa: E731
     stage = Stage("texts", 3, source, trainable=TEXT_STAGE, optimisers=(Optimiser(lr=1e-2),))
     frozen, moved = frozen_and_moved(task, stage)
-    parts = ("attention", ".vision.", ".both.", "patches", "class_token", "transformer.positions", "projection")
+    parts = ("attention", ".vision.", ".both.", "patches", "class_token", "shared.positions", "projection")
     parts += ("log_scale", "pooler", "match", "mlp.scale")
     for name in frozen | moved:
         held = any(part in name for part in parts) or (config is PAPER and "embedding.positions" in name)
@@ -294,7 +294,7 @@ def test_pictures_alone_leave_language_and_heads_bit_equal(config):
         model.image_tokens(image).square().mean().backward()
         optimiser.step()
     moved = {n for (n, a), b in zip(model.named_parameters(), before.parameters(), strict=True) if not a.equal(b)}
-    assert all("transformer" in name or name in ("modality.weight", "relative.table") for name in moved)
+    assert all("shared" in name or name in ("modality.weight", "relative.table") for name in moved)
     assert not any(".language." in name or ".both." in name for name in moved)
     assert any(".vision." in name for name in moved) and any("attention" in name for name in moved)
     assert torch.equal(model.modality.weight[0], before.modality.weight[0])

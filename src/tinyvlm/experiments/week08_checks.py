@@ -27,7 +27,7 @@ def parameters(function: Callable[[int, int, int, int], int]) -> Verdict:
         base, shape = VLMoConfig.named("Base"), {"width": width, "layers": layers, "heads": heads, "hidden": 4 * width}
         with torch.device("meta"):
             model = VLMo(base.replace(vision=base.vision.replace(**shape), bert=base.bert.replace(**shape), top=top))
-        parts = (model.embedding, model.modality, model.transformer, model.relative)
+        parts = (model.embedding, model.modality, model.shared, model.relative)
         wanted = sum(weight.numel() for part in parts for weight in part.parameters())  # type: ignore[union-attr]
         found = function(width, layers, heads, top)
         assert found is not None, "it returns nothing yet; return the number of parameters."

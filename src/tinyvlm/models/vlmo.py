@@ -150,26 +150,26 @@ def expert_block(config: VLMoConfig, depth: int) -> Block:
 
 def _blueprint(config: VLMoConfig) -> tuple[Part, ...]:
     vision, bert = config.vision, config.bert
-    words, tokens = f"n × {bert.width}", drawn.shape(vision.tokens, vision.width)
+    tokens = drawn.shape(vision.tokens, vision.width)
     kind = "an expert by kind of token" if config.experts else "one feed-forward for all tokens"
     branches = (
         Branch("attention", "self-attention", f"{vision.heads} heads"),
         Branch("mlp", kind, f"{vision.hidden} wide"),
     )
-    blocks = Blocks("transformer.blocks", vision.layers, branches)
+    blocks = Blocks("shared.blocks", vision.layers, branches)
     layers = vision.layers - config.top
     routes = (
-        Line("", "picture alone: vision experts"),
+        Line("", "image alone: vision experts"),
         Line("", "text alone: language experts"),
-        Line("", f"pair, layers 1 to {layers}: each its own"),
+        Line("", f"pair, layers 1 to {layers}: each token its own"),
         Line("", f"pair, from layer {layers + 1}: vision-language"),
     )
     relative = (Line("relative", "added to the logits", "by offset"),) if config.relative else ()
-    patches = [Line("transformer.patches", "linear layer", f"{vision.patch}×{vision.patch} px")]
+    patches = [Line("shared.patches", "linear layer", f"{vision.patch}×{vision.patch} px")]
     if vision.class_token:
-        patches.append(Line("transformer.class_token", "put before them"))
+        patches.append(Line("shared.class_token", "put before them"))
     if vision.positions:
-        patches.append(Line("transformer.positions", "added", tokens))
+        patches.append(Line("shared.positions", "added", tokens))
     pooled, unit = drawn.pooling(config.pool), Line("normalize", "unit length", call=True)
     output = () if config.tied else (Line("decoder", "output layer", f"{bert.vocabulary:,}"),)
     return (
@@ -179,24 +179,15 @@ def _blueprint(config: VLMoConfig) -> tuple[Part, ...]:
         drawn.bert_embedding(bert),
         Part(
             "",
-            "one Transformer, three uses",
-            inputs=("patches", "embedding"),
-            items=(
-                Line("modality", "of picture or text, added"),
-                *relative,
-                blocks,
-                *(routes if config.experts else ()),
-                Line("transformer.norm", "last LayerNorm"),
-            ),
-            out=f"{tokens}, or {words}, or both",
-            key="tokens",
-        ),
-        Part(
-            "",
-            "picture alone",
+            "image alone",
             "left",
-            ("tokens",),
-            (pooled, Line("image_projection", "linear layer, no bias"), unit),
+            ("patches",),
+            (
+                Line("image_tokens", "the Transformer below", call=True),
+                pooled,
+                Line("image_projection", "linear layer, no bias"),
+                unit,
+            ),
             out=f"{vision.width}",
             key="image vector",
         ),
@@ -204,8 +195,13 @@ def _blueprint(config: VLMoConfig) -> tuple[Part, ...]:
             "",
             "text alone",
             "right",
-            ("tokens",),
-            (pooled, Line("text_projection", "linear layer, no bias"), unit),
+            ("embedding",),
+            (
+                Line("text_tokens", "the Transformer below", call=True),
+                pooled,
+                Line("text_projection", "linear layer, no bias"),
+                unit,
+            ),
             out=f"{bert.width}",
             key="text vector",
         ),
@@ -216,6 +212,20 @@ def _blueprint(config: VLMoConfig) -> tuple[Part, ...]:
             items=(Line("log_scale", "learned"),),
             role="loss",
             pairs=True,
+        ),
+        Part(
+            "",
+            "one Transformer for image, text and pair",
+            inputs=("patches", "embedding"),
+            items=(
+                Line("modality", "of image or text, added"),
+                *relative,
+                blocks,
+                *(routes if config.experts else ()),
+                Line("shared.norm", "last LayerNorm"),
+            ),
+            out=f"(n + {vision.tokens}) × {vision.width}",
+            key="tokens",
         ),
         Part(
             "",
@@ -259,7 +269,7 @@ class VLMo(PaperModel):
         vision, bert = config.vision, config.bert
         self.embedding = BertEmbedding(bert)
         self.modality = nn.Embedding(2, bert.width)
-        self.transformer = VisionTransformer(vision, partial(expert_block, config))
+        self.shared = VisionTransformer(vision, partial(expert_block, config))
         side = vision.image_size // vision.patch
         self.relative = PairPositions(side, config.relative, vision.heads, vision.layers) if config.relative else None
         self.image_projection = nn.Linear(vision.width, vision.width, bias=False)
@@ -270,7 +280,7 @@ class VLMo(PaperModel):
         self.word = WordPredictor(bert)
         self.decoder = None if config.tied else nn.Embedding(bert.vocabulary, bert.width)
         heads = (self.image_projection, self.text_projection, self.pooler, self.match, self.word)
-        for part in (self.transformer.blocks, *heads):
+        for part in (self.shared.blocks, *heads):
             init_normal(part, bert.std)
         for table in (self.modality, self.decoder):
             if table is not None:
@@ -278,7 +288,7 @@ class VLMo(PaperModel):
 
     def _patches(self, image: Float[Tensor, "b c size size"]) -> Float[Tensor, "b k width"]:
         check_images(image, self.config.vision.image_size, self.config.vision.channels)
-        return self.transformer.embed(self.transformer.patches(image)) + self.modality.weight[IMAGE]
+        return self.shared.embed(self.shared.patches(image)) + self.modality.weight[IMAGE]
 
     def _words(self, ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"]) -> Float[Tensor, "b n width"]:
         check_texts(ids, mask, self.config.bert.vocabulary)
@@ -297,7 +307,7 @@ class VLMo(PaperModel):
         if self.relative is not None:
             for inputs, bias in zip(each, self.relative(words, image=x.shape[1] > words), strict=True):
                 inputs["attention"] = {"bias": bias}
-        return self.transformer.norm(self.transformer.blocks(x, each=each, attention={"mask": mask}))
+        return self.shared.norm(self.shared.blocks(x, each=each, attention={"mask": mask}))
 
     def image_tokens(self, image: Float[Tensor, "b c size size"]) -> Float[Tensor, "b k width"]:
         """Pictures alone: vision experts in every layer."""

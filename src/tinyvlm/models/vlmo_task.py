@@ -26,7 +26,7 @@ from tinyvlm.objectives.matching import draw_negatives, matching_loss
 
 # What learns in the text stage (official code): text and modality tables, language experts with their norms, the word
 # head, the relative positions, the last norm.
-TEXT_STAGE = r"model\.(embedding|modality|relative|word|decoder|transformer\.norm)\b|\.language\."
+TEXT_STAGE = r"model\.(embedding|modality|relative|word|decoder|shared\.norm)\b|\.language\."
 
 
 class VLMoTextTask(Task):
