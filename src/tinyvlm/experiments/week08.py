@@ -104,8 +104,16 @@ def new_model(arm: Arm, budget: Budget) -> VLMo:
 def picture_stage(model: VLMo, seed: int, budget: Budget, progress: str | None = None) -> float:
     """The first stage: naming single sprites along the way of pictures alone. Returns the accuracy on unseen ones."""
     vision = model.config.vision
-    lesson = {"steps": budget.pictures, "lr": budget.pictures_lr, "progress": progress}
-    return name_sprites(ImagePath(model), vision.width, FEW, seed=seed, size=vision.image_size, **lesson)
+    return name_sprites(
+        ImagePath(model),
+        vision.width,
+        FEW,
+        seed=seed,
+        size=vision.image_size,
+        steps=budget.pictures,
+        lr=budget.pictures_lr,
+        progress=progress,
+    )
 
 
 def recipe(seed: int, arm: Arm, budget: Budget) -> list[Stage]:
@@ -180,7 +188,7 @@ def _mean(losses: list[float]) -> float:
 
 def run_arm(arm: str, seed: int, preset: str, progress: Report | None = None) -> dict[str, float]:
     """One job of the claims' queue."""
-    budget, found = BUDGETS[preset], {}
+    budget, found = BUDGETS[preset], dict[str, float]()
 
     def after(stage: str, model: VLMo) -> None:
         if stage != TEXTS:

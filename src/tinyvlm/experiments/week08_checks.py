@@ -12,7 +12,7 @@ from tinyvlm.experiments.exercises import Verdict, check
 from tinyvlm.experiments.recipes import adamw, stage
 from tinyvlm.experiments.words import content_rates
 from tinyvlm.experiments.worlds import FEW
-from tinyvlm.models.vlmo import VLMo, VLMoConfig
+from tinyvlm.models.vlmo import Route, VLMo, VLMoConfig
 from tinyvlm.models.vlmo_task import VLMoTextTask
 from tinyvlm.training import fit
 
@@ -27,8 +27,8 @@ def parameters(function: Callable[[int, int, int, int], int]) -> Verdict:
         base, shape = VLMoConfig.named("Base"), {"width": width, "layers": layers, "heads": heads, "hidden": 4 * width}
         with torch.device("meta"):
             model = VLMo(base.replace(vision=base.vision.replace(**shape), bert=base.bert.replace(**shape), top=top))
-        parts = (model.embedding, model.modality, model.shared, model.relative)
-        wanted = sum(weight.numel() for part in parts for weight in part.parameters())  # type: ignore[union-attr]
+        counted = ("embedding", "modality", "shared", "relative")
+        wanted = sum(weight.numel() for name, weight in model.named_parameters() if name.startswith(counted))
         found = function(width, layers, heads, top)
         assert found is not None, "it returns nothing yet; return the number of parameters."
         assert int(found) == wanted, (
@@ -43,7 +43,7 @@ class _Leaky(VLMo):
 
     late = 0
 
-    def routes(self, words: int, patches: int) -> list:
+    def routes(self, words: int, patches: int) -> list[Route]:
         """The wrong routes."""
         return super().routes(words + self.late, patches - self.late)
 

@@ -54,7 +54,7 @@ Route = Sequence[tuple[str, int]]
 
 
 def _paper(width: int, layers: int, heads: int, top: int, relative: bool = True) -> dict[str, Any]:
-    shape = {"width": width, "layers": layers, "heads": heads, "hidden": 4 * width}
+    shape: dict[str, Any] = {"width": width, "layers": layers, "heads": heads, "hidden": 4 * width}
     return {
         "vision": VisionConfig(**shape, positions=not relative),
         "bert": BertConfig(**shape, context=40, placement="pre"),
@@ -65,7 +65,7 @@ def _paper(width: int, layers: int, heads: int, top: int, relative: bool = True)
 
 
 def _small(image_size: int, patch: int, width: int, layers: int, top: int, context: int) -> dict[str, Any]:
-    shape = {"width": width, "layers": layers, "heads": 4, "hidden": 2 * width}
+    shape: dict[str, Any] = {"width": width, "layers": layers, "heads": 4, "hidden": 2 * width}
     return {
         "vision": VisionConfig(image_size=image_size, patch=patch, **shape, class_token=False, position_std=0.5),
         "bert": BertConfig(
@@ -330,7 +330,8 @@ class VLMo(PaperModel):
 
     def routes(self, words: int, patches: int) -> list[Route]:
         """The route of a pair through each layer: apart below, one expert for all tokens in the top layers."""
-        apart, together = [("language", words), ("vision", patches)], [("both", words + patches)]
+        apart: Route = [("language", words), ("vision", patches)]
+        together: Route = [("both", words + patches)]
         return [apart] * (self.config.vision.layers - self.config.top) + [together] * self.config.top
 
     def embed_image(self, tokens: Float[Tensor, "b k width"]) -> Float[Tensor, "b d"]:
