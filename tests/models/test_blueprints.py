@@ -26,6 +26,8 @@ from tinyvlm.models import (
     VisualTokenizer,
     ViT,
     ViTTask,
+    VLMo,
+    VLMoTask,
 )
 from tinyvlm.models.beit import BEiTClassifier
 
@@ -39,6 +41,7 @@ TASKS = {
     BEiTClassifier: ViTTask,
     VisualTokenizer: TokenizerTask,
     MaskVLM: lambda model: MaskVLMTask(model, RATES, block=24),
+    VLMo: lambda model: VLMoTask(model, RATES),
 }
 MODELS = list(TASKS)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tinyvlm.models import ALBEF, CLIP, BEiT, MaskVLM, PixelBERT, ViT
+from tinyvlm.models import ALBEF, CLIP, BEiT, MaskVLM, PixelBERT, ViT, VLMo
 from tinyvlm.models.base import PaperModel
 from tinyvlm.models.beit import BEiTClassifier
 from tinyvlm.objectives import MomentumTwin
@@ -107,15 +107,42 @@ def test_maskvlm_by_parts():
     assert model.config.vision.tokens == 197
 
 
+@pytest.mark.parametrize(
+    ("size", "count", "pooler"),
+    [
+        ("Base", 175_430_496, 176_021_088),
+        ("Base+", 166_567_360, 166_863_840),
+        ("Large", 561_544_448, 562_594_048),
+    ],
+)
+def test_vlmo_without_its_heads(size, count, pooler):
+    """Published as 175M, 167M and 562M: the shared Transformer with its experts, and what makes patches and words."""
+    model = on_meta(VLMo, size)
+    parts = [model.embedding, model.modality, model.shared]
+    parts += [] if model.relative is None else [model.relative]
+    assert parameters(*parts) == count and parameters(*parts, model.pooler) == pooler
+    assert model.config.bert.context + model.config.vision.tokens == 237
+    if model.relative is not None:
+        assert model.relative.table.shape == (1126, model.config.vision.heads * model.config.vision.layers)
+
+
+def test_vlmo_experts_and_one_wide_feed_forward_are_equally_large():
+    """The chapter's comparison: as many hidden units in all, 7/3 as many a layer at micro."""
+    config = VLMo.Config.named("micro")
+    wide = config.replace(experts=False, vision=config.vision.replace(hidden=448))
+    assert VLMo(wide).count() == pytest.approx(VLMo(config).count(), rel=0.002)
+
+
 def test_every_paper_size_is_counted():
     assert set(ViT.Config.SIZES) == set(COUNTS) | {"micro", "small"}
     assert set(CLIP.Config.SIZES) == set(CLIP_COUNTS) | {"micro", "small"}
     assert set(PixelBERT.Config.SIZES) == {"R50", "micro", "small"}
     assert set(ALBEF.Config.SIZES) == {"B/16", "micro", "small"}
     assert set(MaskVLM.Config.SIZES) == {"B/16", "micro", "small"}
+    assert set(VLMo.Config.SIZES) == {"Base", "Base+", "Large", "micro", "small"}
 
 
-@pytest.mark.parametrize("model", [ViT, CLIP, PixelBERT, ALBEF, MaskVLM])
+@pytest.mark.parametrize("model", [ViT, CLIP, PixelBERT, ALBEF, MaskVLM, VLMo])
 def test_micro_is_micro(model):
     assert 0.3e6 < model.named("micro").count() < 3e6
     assert on_meta(model, "micro").count() < on_meta(model, "small").count() < 20e6

@@ -11,6 +11,8 @@ from tinyvlm.models.pixel_bert import PixelBERT, PixelBERTConfig, PixelBERTTask
 from tinyvlm.models.task import Task, Term
 from tinyvlm.models.tokenizers import TokenizerConfig, TokenizerTask, VisualTokenizer
 from tinyvlm.models.vit import ViT, ViTConfig, ViTTask
+from tinyvlm.models.vlmo import VLMo, VLMoConfig
+from tinyvlm.models.vlmo_task import VLMoTask, VLMoTextTask
 
 __all__ = [
     "ALBEF",
@@ -32,6 +34,10 @@ __all__ = [
     "Term",
     "TokenizerConfig",
     "TokenizerTask",
+    "VLMo",
+    "VLMoConfig",
+    "VLMoTask",
+    "VLMoTextTask",
     "ViT",
     "ViTConfig",
     "ViTTask",
