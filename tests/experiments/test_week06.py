@@ -81,7 +81,7 @@ def test_pre_training_sees_no_label_and_fine_tuning_only_labelled_pictures(tasks
     week06.fine_tune(model, labelled, 3, 0, TINY)
     (_, first), (_, second), (_, third) = tasks
     assert "label" not in first.source(0) and "label" not in second.source(0)
-    epoch = torch.cat([third.source(step)["label"] for step in range(0, 1)])
+    epoch = torch.cat([third.source(step)["label"] for step in range(2)])
     assert set(epoch.tolist()) == set(range(8)) and len(labelled) == 16
 
 

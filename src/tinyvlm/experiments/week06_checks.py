@@ -54,9 +54,10 @@ def pass_through(function: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
             assert torch.allclose(out, codes), "its values are not those of the codes; the decoder must see codes."
             assert out.requires_grad, "no gradient can reach the features through it."
             (out.sin() * weights).sum().backward()
+            assert z.grad is not None, "no gradient arrives at the features."
             results.append((z.grad, e.grad))
         (mine, to_codes), (wanted, _) = results
-        assert mine is not None and torch.allclose(mine, wanted), (
+        assert torch.allclose(mine, wanted), (
             "the gradient of the features is not that of the decoder's input; it must arrive unchanged."
         )
         assert to_codes is None or not to_codes.any(), (

@@ -56,7 +56,7 @@ class BEiTTask(Task):
         if targets == "codes":
             wanted = model.side, model.config.codes
             has = None if tokenizer is None else (tokenizer.config.side, tokenizer.config.codes)
-            if has != wanted:
+            if tokenizer is None or has != wanted:
                 raise ValueError(
                     f"BEiTTask: the tokenizer has (grid side, codes) {has}, the network {wanted}; make them equal"
                 )
