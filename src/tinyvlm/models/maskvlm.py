@@ -136,14 +136,14 @@ def _blueprint(config: MaskVLMConfig) -> tuple[Part, ...]:
         cross = Branch("cross", f"cross-attention to the {what} tokens", f"{side.heads} heads", side.placement)
         return Blocks(name, times, drawn.block(side, side.placement, cross=cross))
 
-    def normed(name: str, side: BertConfig) -> tuple[Line, ...]:
-        return (Line(name, "last LayerNorm"),) if side.placement == "pre" else ()
+    def normed(stack: Blocks, name: str) -> tuple[Line | Blocks, ...]:
+        return (stack, Line(name, "last LayerNorm")) if bert.placement == "pre" else (stack,)
 
     image_side = config.image_side
-    into_image = (crossed("image_cross", config.cross, image_side, "text"), *normed("image_cross_norm", image_side))
-    into_text = (crossed("text_cross", config.cross, bert, "image"), *normed("text_cross_norm", bert))
-    decoder = (crossed("decoder", config.decoder, image_side, "text"), *normed("decoder_norm", image_side))
-    read = (Blocks("text", bert.layers, drawn.block(bert, bert.placement)), *normed("text_norm", bert))
+    into_image = normed(crossed("image_cross", config.cross, image_side, "text"), "image_cross_norm")
+    into_text = normed(crossed("text_cross", config.cross, bert, "image"), "text_cross_norm")
+    decoder = normed(crossed("decoder", config.decoder, image_side, "text"), "decoder_norm")
+    read = normed(Blocks("text", bert.layers, drawn.block(bert, bert.placement)), "text_norm")
     image_vector = (pooled, Line("image_projection", "linear layer"), unit)
     text_vector = (pooled, Line("text_projection", "linear layer"), unit)
     match = (pooled, Line("", "product of the two vectors"), Line("match", "linear layer, yes or no"))
