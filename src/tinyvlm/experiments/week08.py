@@ -49,8 +49,8 @@ class Budget:
 
 # The gpu row is an estimate: it has not been run.
 BUDGETS = {
-    "smoke": Budget("micro", 16, 6, 4, 6, 6, random=3, gallery=32, changes=32),
-    "cpu": Budget("micro", 48, 300, 300, 300, 350, random=150, gallery=512, changes=1024),
+    "smoke": Budget("micro", 16, 6, 4, 6, 6, random=3, gallery=32, changes=16),
+    "cpu": Budget("micro", 48, 300, 300, 450, 250, random=100, gallery=512, changes=1024),
     "gpu": Budget("small", 256, 1000, 1000, 2000, 3000, random=1000, gallery=512, changes=1024, lr=1e-3),
 }
 

@@ -294,7 +294,10 @@ class VLMo(PaperModel):
         check_texts(ids, mask, self.config.bert.vocabulary)
         words = self.embedding
         # Where positions are relative, the official code holds BERT's position table and leaves it out of the sum.
-        alone = words(ids) if self.relative is None else words.norm(words.words(ids) + words.types.weight[0])
+        if self.relative is None:
+            alone = words(ids)
+        else:
+            alone = words.norm(words.words(ids) + (0 if words.types is None else words.types.weight[0]))
         return alone + self.modality.weight[TEXT]
 
     def _run(
