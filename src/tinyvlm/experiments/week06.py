@@ -72,10 +72,25 @@ BUDGETS = {
     "smoke": Budget("micro", 16, 8, 8, 4, 8, (1, 2), (2, 4), start=80, measured=64, tokenizer_batch=16, fine_batch=8),
     "cpu": Budget("micro", 64, 400, 600, 400, 64, (4, 16), (120, 400), start=1920, measured=1024),
     "gpu": Budget(
-        "small", 256, 4000, 10_000, 10_000, 315, (4, 16), (500, 2000), start=8192, measured=4096, dense_patch=4,
-        dense_strides=(4,), tokenizer_batch=128, fine_batch=128, lr=1e-3, tokenizer_lr=1e-3, fine_lr=5e-4,
+        "small",
+        256,
+        4000,
+        10_000,
+        10_000,
+        315,
+        (4, 16),
+        (500, 2000),
+        start=8192,
+        measured=4096,
+        dense_patch=4,
+        dense_strides=(4,),
+        tokenizer_batch=128,
+        fine_batch=128,
+        lr=1e-3,
+        tokenizer_lr=1e-3,
+        fine_lr=5e-4,
     ),
-}  # fmt: skip
+}
 
 
 def budget(preset: str, size: str | None = None) -> Budget:
