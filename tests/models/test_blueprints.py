@@ -10,7 +10,26 @@ from torch import nn
 
 from tinyvlm.blueprint import Arrow, Blocks, Blueprint, Branch, Line, Part, describe, gone_from, missing_in
 from tinyvlm.layers.residual import Stack
-from tinyvlm.models import ALBEF, CLIP, ALBEFTask, CLIPTask, PixelBERT, PixelBERTTask, Task, ViT, ViTTask
+from tinyvlm.models import (
+    ALBEF,
+    CLIP,
+    ALBEFTask,
+    BEiT,
+    BEiTTask,
+    CLIPTask,
+    MaskVLM,
+    MaskVLMTask,
+    PixelBERT,
+    PixelBERTTask,
+    Task,
+    TokenizerTask,
+    VisualTokenizer,
+    ViT,
+    ViTTask,
+    VLMo,
+    VLMoTask,
+)
+from tinyvlm.models.beit import BEiTClassifier
 
 RATES = torch.full((4096,), 0.4)
 TASKS = {
@@ -18,6 +37,11 @@ TASKS = {
     CLIP: CLIPTask,
     PixelBERT: lambda model: PixelBERTTask(model, RATES, cells=4),
     ALBEF: lambda model: ALBEFTask(model, RATES, queue=8),
+    BEiT: lambda model: BEiTTask(model, VisualTokenizer.named("micro"), count=6, least=2),
+    BEiTClassifier: ViTTask,
+    VisualTokenizer: TokenizerTask,
+    MaskVLM: lambda model: MaskVLMTask(model, RATES, block=24),
+    VLMo: lambda model: VLMoTask(model, RATES),
 }
 MODELS = list(TASKS)
 
@@ -134,14 +158,24 @@ def test_shapes_on_the_arrows_are_those_of_the_network(model):
     drawn_modules = {"tower": "tower", "vision": "vision", "text": "text", "trunk": "trunk", "embedding": "embedding"}
     drawn_modules |= {"cells": "projection", "text tokens": "text", "fused": "fusion", "pair": "match"}
     drawn_modules |= {"image vector": "image_projection", "text vector": "text_projection"}
+    drawn_modules |= {"encoder": "encoder", "codebook": "codebook", "decoder": "decoder"}
+    drawn_modules |= {"fused image": "image_cross", "fused text": "text_cross"}
     hooks = [
         getattr(network, module).register_forward_hook(note(key))
         for key, module in drawn_modules.items()
         if key in outs and hasattr(network, module)
     ]
+    if isinstance(network, BEiT | BEiTClassifier):  # these run the parts of their tower themselves
+        key = "tower" if isinstance(network, BEiT) else "vector"
+        hooks.append(network.tower.norm.register_forward_hook(note(key)))
     image = given["image"] / 255.0
     with torch.no_grad():
-        network(image) if model is ViT else network(image, given["text"], given["text_mask"])
+        if model is BEiT:
+            network(image, torch.zeros(len(image), 16).bool())
+        elif model in (ViT, BEiTClassifier, VisualTokenizer):
+            network(image)
+        else:
+            network(image, given["text"], given["text_mask"])
     for hook in hooks:
         hook.remove()
     assert shapes and shapes == {key: outs[key] for key in shapes}
@@ -213,6 +247,14 @@ def test_what_changed_each_week_is_what_the_papers_changed():
     assert {"vision", "fusion.cross", "ITC", "ITM", "twin"} <= set(albef)
     assert not {"embedding", "text.attention", "fusion.attention", "fusion.mlp", "word", "match", "MLM"} & set(albef)
     assert "trunk" in gone_from(PixelBERT.blueprint("micro"), ALBEF.blueprint("micro"))
+    beit = told(BEiT, ALBEF)
+    assert {"mask_token", "relative", "tokenizer", "head", "MIM"} <= set(beit)
+    assert not {"tower.patches", "tower.norm"} & set(beit)
+    assert {"embedding", "fusion.cross", "twin"} <= set(gone_from(ALBEF.blueprint("micro"), BEiT.blueprint("micro")))
+    mask = told(MaskVLM, ALBEF)
+    assert {"mask_token", "image_cross.cross", "decoder.cross", "pixels", "MIM"} <= set(mask)
+    assert not {"vision", "embedding", "word", "image_projection", "temperature"} & set(mask)
+    assert {"twin", "image_queue"} <= set(gone_from(ALBEF.blueprint("micro"), MaskVLM.blueprint("micro")))
 
 
 @pytest.mark.parametrize("model", MODELS)

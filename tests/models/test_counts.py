@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from tinyvlm.models import ALBEF, CLIP, PixelBERT, ViT
+from tinyvlm.models import ALBEF, CLIP, BEiT, MaskVLM, PixelBERT, ViT, VLMo
 from tinyvlm.models.base import PaperModel
+from tinyvlm.models.beit import BEiTClassifier
 from tinyvlm.objectives import MomentumTwin
 
 COUNTS = {
@@ -92,14 +93,56 @@ def test_albef_trains_one_network_and_moves_another():
     assert model.config.vision.tokens == 257
 
 
+def test_maskvlm_by_parts():
+    """Our own sum: the paper gives no count. ViT-B/16, RoBERTa-base, nine cross blocks, RoBERTa's head."""
+    model = on_meta(MaskVLM, "B/16")
+    text, crossed = (model.embedding, model.text), (model.image_cross, model.text_cross, model.decoder)
+    assert parameters(model.vision) == 85_798_656 and parameters(*text) == 124_055_040
+    assert [parameters(stack) for stack in crossed] == 3 * [3 * 9_451_776]
+    assert parameters(model.word) == 642_393
+    parts = 85_798_656 + 124_055_040 + 9 * 9_451_776 + 642_393
+    assert parts == 295_562_073
+    # Two projections 768 -> 256, the pixels of a patch, the matching head, the mask token, the temperature.
+    assert model.count() == parts + 2 * (768 * 256 + 256) + 768 * 768 + 768 + 2 * 768 + 2 + 768 + 1 == 296_548_700
+    assert model.config.vision.tokens == 197
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "pooler"),
+    [
+        ("Base", 175_430_496, 176_021_088),
+        ("Base+", 166_567_360, 166_863_840),
+        ("Large", 561_544_448, 562_594_048),
+    ],
+)
+def test_vlmo_without_its_heads(size, count, pooler):
+    """Published as 175M, 167M and 562M: the shared Transformer with its experts, and what makes patches and words."""
+    model = on_meta(VLMo, size)
+    parts = [model.embedding, model.modality, model.shared]
+    parts += [] if model.relative is None else [model.relative]
+    assert parameters(*parts) == count and parameters(*parts, model.pooler) == pooler
+    assert model.config.bert.context + model.config.vision.tokens == 237
+    if model.relative is not None:
+        assert model.relative.table.shape == (1126, model.config.vision.heads * model.config.vision.layers)
+
+
+def test_vlmo_experts_and_one_wide_feed_forward_are_equally_large():
+    """The chapter's comparison: as many hidden units in all, 7/3 as many a layer at micro."""
+    config = VLMo.Config.named("micro")
+    wide = config.replace(experts=False, vision=config.vision.replace(hidden=448))
+    assert VLMo(wide).count() == pytest.approx(VLMo(config).count(), rel=0.002)
+
+
 def test_every_paper_size_is_counted():
     assert set(ViT.Config.SIZES) == set(COUNTS) | {"micro", "small"}
     assert set(CLIP.Config.SIZES) == set(CLIP_COUNTS) | {"micro", "small"}
     assert set(PixelBERT.Config.SIZES) == {"R50", "micro", "small"}
     assert set(ALBEF.Config.SIZES) == {"B/16", "micro", "small"}
+    assert set(MaskVLM.Config.SIZES) == {"B/16", "micro", "small"}
+    assert set(VLMo.Config.SIZES) == {"Base", "Base+", "Large", "micro", "small"}
 
 
-@pytest.mark.parametrize("model", [ViT, CLIP, PixelBERT, ALBEF])
+@pytest.mark.parametrize("model", [ViT, CLIP, PixelBERT, ALBEF, MaskVLM, VLMo])
 def test_micro_is_micro(model):
     assert 0.3e6 < model.named("micro").count() < 3e6
     assert on_meta(model, "micro").count() < on_meta(model, "small").count() < 20e6
@@ -111,3 +154,16 @@ def test_counts_by_trainability():
         parameter.requires_grad_(False)
     head = sum(parameter.numel() for parameter in model.head.parameters())
     assert model.count(trainable=True) == head and model.count(trainable=False) == model.count() - head
+
+
+@pytest.mark.parametrize(
+    ("size", "pre_training", "classifier"), [("B/16", 91_965_776, 86_530_984), ("L/16", 311_534_016, 304_430_568)]
+)
+def test_beit(size, pre_training, classifier):
+    """8,192 codes and a shared bias; 1,000 classes and a bias for each layer."""
+    model = on_meta(BEiT, size)
+    assert model.count() == pre_training
+    assert model.config.tower.tokens == 197 and model.relative.table.shape[0] == 732
+    assert on_meta(BEiTClassifier, size, relative="layers").count() == classifier
+    if size == "B/16":
+        assert parameters(model.head) == 6_299_648 and pre_training - 6_299_648 == 85_666_128

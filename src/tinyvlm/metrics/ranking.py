@@ -39,9 +39,7 @@ def roc_auc(scores: Real[Tensor, "examples"], labels: Real[Tensor, "_"]) -> floa
 
 
 @checked
-def average_precision(
-    scores: Real[Tensor, "examples"], labels: Real[Tensor, "_"], rule: Rule = "all-point"
-) -> float:
+def average_precision(scores: Real[Tensor, "examples"], labels: Real[Tensor, "_"], rule: Rule = "all-point") -> float:
     """Precision averaged over recall, in [0, 1].
 
     scores, labels: as for `roc_auc`. rule: which precision counts at which recall.

@@ -77,9 +77,7 @@ def _is_mark(letter: str) -> bool:
 @lru_cache(maxsize=10_000)
 def _is_silent(word: str) -> bool:
     """Whether nothing but punctuation, and marks without a letter, is in it."""
-    return all(
-        sign == "`" or (unicodedata.category(sign)[0] in "PMC" and sign not in _READ_ALOUD) for sign in word
-    )
+    return all(sign == "`" or (unicodedata.category(sign)[0] in "PMC" and sign not in _READ_ALOUD) for sign in word)
 
 
 def ngrams(words: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
