@@ -75,9 +75,7 @@ def test_a_new_week_stands_in_every_place(place):
     assert course.week(6).notebook == "notebooks/week06_beit.ipynb" and problems(place, course) == []
     assert "title: Week 6 · BEiT\n" in (place / "_toc.yml").read_text(encoding="utf-8")
     lines = (before["course.yml"].decode().splitlines(), after["course.yml"].decode().splitlines())
-    assert [new for old, new in zip(*lines, strict=True) if old != new] == [
-        "    notebook: notebooks/week06_beit.ipynb"
-    ]
+    assert [new for old, new in zip(*lines, strict=True) if old != new] == ["    notebook: notebooks/week06_beit.ipynb"]
 
 
 def test_the_notebook_has_its_rooms_in_order_and_passes_what_a_notebook_without_a_run_can(place):
@@ -250,7 +248,10 @@ def clone(tmp_path_factory):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("course.yml", "_toc.yml", "pyproject.toml"):
         shutil.copyfile(ROOT / name, root / name)
-    week = next((week for week in load_course(root).weeks if week.notebook is None), None)
+    # The first week that nobody has begun: a week's model and experiment may stand before its chapter does.
+    begun = {path.stem for path in (root / "src/tinyvlm/experiments").glob("week*.py")}
+    unwritten = (week for week in load_course(root).weeks if week.notebook is None)
+    week = next((week for week in unwritten if f"week{week.week:02d}" not in begun), None)
     if week is None:
         pytest.skip("every week has its chapter")
     new_week(root, week.week, "first_draft")
