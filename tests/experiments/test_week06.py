@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tinyvlm.experiments import week06, week06_checks
+from tinyvlm.experiments import few_labels, week06, week06_checks
 from tinyvlm.models.beit import BEiT
 from tinyvlm.models.beit_task import BEiTTask
 from tinyvlm.objectives.quantising import straight_through
@@ -114,14 +114,14 @@ def test_hidden_codes_are_counted_against_the_commonest_code() -> None:
 def test_a_dense_probe_of_tokens_that_know_the_class_reaches_the_ideal(monkeypatch: pytest.MonkeyPatch) -> None:
     budget = replace(TINY, measured=32)
     model = week06.new_model(week06.ARMS[f"random, {SMALL}"], budget).eval()
-    blind = week06.dense_probe(model, 0, budget)
+    blind = few_labels.dense_probe(model, budget.scenes, 0, budget.measured)
     assert 0 < blind["mIoU"] < blind["mIoU, ideal"] < 1
     known = {}
     for split, count in (("train", 8), ("val", 32)):
-        _, classes = week06.scenes_with_classes(budget.scenes, split, 0, 48, count)
-        known[count] = torch.nn.functional.one_hot(week06.patch_classes(classes, 6), budget.nouns + 1).float()
-    monkeypatch.setattr(week06, "patch_tokens", lambda model, image: known[len(image)])
-    seen = week06.dense_probe(model, 0, budget)
+        _, classes = few_labels.scenes_with_classes(budget.scenes, split, 0, 48, count)
+        known[count] = torch.nn.functional.one_hot(few_labels.patch_classes(classes, 6), budget.nouns + 1).float()
+    monkeypatch.setattr(few_labels, "patch_tokens", lambda model, image: known[len(image)])
+    seen = few_labels.dense_probe(model, budget.scenes, 0, budget.measured)
     assert seen["mIoU"] > 0.9 * seen["mIoU, ideal"] > blind["mIoU"] and seen["patches"] > 0.9
 
 

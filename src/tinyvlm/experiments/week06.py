@@ -9,20 +9,18 @@ from operator import itemgetter
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from tinyvlm.data.scenes import SceneSpec
 from tinyvlm.data.world import World
 from tinyvlm.encoders import normalise
 from tinyvlm.experiments import presets
-from tinyvlm.experiments.few_labels import Labelled, patch_classes, scenes_with_classes, spread
+from tinyvlm.experiments.few_labels import Labelled, dense_probe
 from tinyvlm.experiments.pretrain import Report, single_sprites
 from tinyvlm.experiments.readout import features, ridge
 from tinyvlm.experiments.recipes import adamw, stage
 from tinyvlm.experiments.verdicts import Metrics, direction
 from tinyvlm.experiments.worlds import world
-from tinyvlm.metrics.segmentation import mean_iou
 from tinyvlm.models.beit import BEiT, BEiTClassifier
 from tinyvlm.models.beit_task import BEiTTask
 from tinyvlm.models.tokenizers import TokenizerTask, VisualTokenizer
@@ -245,36 +243,6 @@ def few_labels(model: BEiT, seed: int, budget: Budget, on_step: Report | None = 
 
 
 @torch.inference_mode()
-def patch_tokens(model: BEiT, image: UInt8[Tensor, "b c s s"], chunk: int = 128) -> Float[Tensor, "b n width"]:
-    """Last tokens of the patches, nothing hidden."""
-    found = []
-    for part in image.split(chunk):
-        nothing = torch.zeros(len(part), model.side**2, dtype=torch.bool, device=model.device)
-        found.append(model(normalise(part.to(model.device)), nothing).tokens[:, model.first_patch :].cpu())
-    return torch.cat(found)
-
-
-def dense_probe(model: BEiT, seed: int, budget: Budget) -> dict[str, float]:
-    """A linear layer on frozen patch tokens says each patch's class: mean IoU over background and nouns, by pixel.
-
-    It learns from a quarter as many scenes as it is measured on. "mIoU, ideal" is that of every patch's true class,
-    the most that square patches can reach.
-    """
-    size, patch = model.config.tower.image_size, model.config.tower.patch
-    known, classes = scenes_with_classes(budget.scenes, "train", seed, size, budget.measured // 4)
-    shown, truth = scenes_with_classes(budget.scenes, "val", seed, size, budget.measured)
-    labels = patch_classes(classes, patch).flatten()
-    tokens = [patch_tokens(model, image) for image in (known, shown)]
-    guess = ridge(tokens[0].flatten(0, 1), labels, tokens[1].flatten(0, 1)).view(len(shown), -1)
-    ideal = patch_classes(truth, patch)
-    return {
-        "mIoU": mean_iou(spread(guess, size), truth, budget.nouns + 1),
-        "mIoU, ideal": mean_iou(spread(ideal, size), truth, budget.nouns + 1),
-        "patches": (guess == ideal)[ideal > 0].double().mean().item(),
-    }
-
-
-@torch.inference_mode()
 def hidden_codes(model: BEiT, tokenizer: VisualTokenizer, arm: Arm, seed: int, budget: Budget) -> dict[str, float]:
     """On unseen scenes: share of hidden codes found, beside that of always saying the commonest; codes in use."""
     task, rng = new_task(model, tokenizer, arm), torch.Generator().manual_seed(seed)
@@ -299,7 +267,7 @@ def run_arm(arm: str, seed: int, preset: str, progress: Report | None = None) ->
     found["pre-training seconds"] = history.seconds
     if tokenizer is not None:
         found |= hidden_codes(model, tokenizer, chosen, seed, budget)
-    found |= dense_probe(model, seed, budget)
+    found |= dense_probe(model, budget.scenes, seed, budget.measured)
     return found if chosen.dense else found | few_labels(model, seed, budget, on_step=progress)
 
 

@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -37,6 +36,7 @@ from tinyvlm.layers.poolers import pool
 from tinyvlm.layers.residual import Stack
 from tinyvlm.models.albef import fusion_block
 from tinyvlm.models.base import Card, PaperModel
+from tinyvlm.models.pairs import Matched, UnitVectors
 from tinyvlm.models.texts import check_texts
 from tinyvlm.objectives.reconstruction import unpatchify
 
@@ -112,7 +112,7 @@ class MaskVLMConfig(Config):
 
 
 @dataclass
-class MaskVLMOutput:
+class MaskVLMOutput(Matched):
     """`image` and `text` are L2-normalised; the fused tokens are those of the two cross-encoders."""
 
     image: Float[Tensor, "b d"]
@@ -120,11 +120,6 @@ class MaskVLMOutput:
     fused_image: Float[Tensor, "b k width"]
     fused_text: Float[Tensor, "b n width"]
     matching: Float[Tensor, "b 2"]
-
-    @property
-    def score(self) -> Float[Tensor, " b"]:
-        """How much rather the pair belongs together than not, as a logit."""
-        return self.matching[:, 1] - self.matching[:, 0]
 
 
 def _blueprint(config: MaskVLMConfig) -> tuple[Part, ...]:
@@ -139,6 +134,11 @@ def _blueprint(config: MaskVLMConfig) -> tuple[Part, ...]:
     def normed(stack: Blocks, name: str) -> tuple[Line | Blocks, ...]:
         return (stack, Line(name, "last LayerNorm")) if bert.placement == "pre" else (stack,)
 
+    def to_words(queries: str) -> tuple[Arrow, Arrow]:
+        return Arrow(queries), Arrow("text tokens", into="cross")
+
+    to_image = (Arrow("text tokens"), Arrow("vision", into="cross"))
+    vectors, learned = ("image vector", "text vector"), (Line("temperature", "learned"),)
     image_side = config.image_side
     into_image = normed(crossed("image_cross", config.cross, image_side, "text"), "image_cross_norm")
     into_text = normed(crossed("text_cross", config.cross, bert, "image"), "text_cross_norm")
@@ -157,42 +157,11 @@ def _blueprint(config: MaskVLMConfig) -> tuple[Part, ...]:
         Part("", "text encoder", "right", ("embedding",), read, out=words, key="text tokens"),
         Part("", "image vector", "left", ("vision",), image_vector, out=vector, key="image vector"),
         Part("", "text vector", "right", ("text tokens",), text_vector, out=vector, key="text vector"),
-        Part(
-            "ITC",
-            "contrast of all pairs, clean inputs",
-            inputs=("image vector", "text vector"),
-            items=(Line("temperature", "learned"),),
-            role="loss",
-            pairs=True,
-        ),
-        Part(
-            "",
-            "image cross-encoder",
-            "left",
-            (Arrow("vision"), Arrow("text tokens", into="cross")),
-            into_image,
-            out=image_tokens,
-            key="fused image",
-        ),
-        Part(
-            "",
-            "text cross-encoder",
-            "right",
-            (Arrow("text tokens"), Arrow("vision", into="cross")),
-            into_text,
-            out=words,
-            key="fused text",
-        ),
+        Part("ITC", "contrast of all pairs, clean inputs", inputs=vectors, items=learned, role="loss", pairs=True),
+        Part("", "image cross-encoder", "left", to_words("vision"), into_image, out=image_tokens, key="fused image"),
+        Part("", "text cross-encoder", "right", to_image, into_text, out=words, key="fused text"),
         Part("", "do the two match?", inputs=("fused image", "fused text"), items=match, out="2", key="pair"),
-        Part(
-            "",
-            "image decoder",
-            "left",
-            (Arrow("fused image"), Arrow("text tokens", into="cross")),
-            decoder,
-            out=image_tokens,
-            key="decoded",
-        ),
+        Part("", "image decoder", "left", to_words("fused image"), decoder, out=image_tokens, key="decoded"),
         Part("pixels", "linear layer: pixels of hidden patches", "left", ("decoded",), out=pixels),
         Part("word", "hidden words; output layer: word table", "right", ("fused text",), out=f"{bert.vocabulary:,}"),
         Part("ITM", "matching, clean inputs; hard negatives, found by ITC", inputs=("pair",), role="loss"),
@@ -201,7 +170,7 @@ def _blueprint(config: MaskVLMConfig) -> tuple[Part, ...]:
     )
 
 
-class MaskVLM(PaperModel):
+class MaskVLM(UnitVectors, PaperModel):
     Config = MaskVLMConfig
     CARD = Card(
         paper="Masked Vision and Language Modeling for Multi-modal Representation Learning",
@@ -303,12 +272,6 @@ class MaskVLM(PaperModel):
         """What the image side may attend to. A query that may attend to nothing gets 0 from attention."""
         return {"context": text_tokens, "mask": Mask(padding=mask if self.config.see_text else mask & False)}
 
-    def embed_image(self, tokens: Float[Tensor, "b k width"]) -> Float[Tensor, "b d"]:
-        return F.normalize(self.image_projection(pool(tokens, self.config.pool)), dim=-1)
-
-    def embed_text(self, tokens: Float[Tensor, "b n width"], mask: Bool[Tensor, "b n"]) -> Float[Tensor, "b d"]:
-        return F.normalize(self.text_projection(pool(tokens, self.config.pool, mask)), dim=-1)
-
     def matching(
         self,
         fused_image: Float[Tensor, "b k width"],
@@ -317,14 +280,6 @@ class MaskVLM(PaperModel):
     ) -> Float[Tensor, "b 2"]:
         """No match, match: from the product of both cross-encoders' vectors."""
         return self.match(pool(fused_image, self.config.pool) * pool(fused_text, self.config.pool, mask))
-
-    def encode_image(self, image: Float[Tensor, "b c size size"]) -> Float[Tensor, "b d"]:
-        """Pictures as unit vectors."""
-        return self.embed_image(self.image_tokens(image))
-
-    def encode_text(self, ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"]) -> Float[Tensor, "b d"]:
-        """Texts as unit vectors."""
-        return self.embed_text(self.text_tokens(ids, mask), mask)
 
     def predict_words(
         self,

@@ -47,6 +47,7 @@ from tinyvlm.layers.pair_positions import PairPositions
 from tinyvlm.layers.poolers import pool
 from tinyvlm.layers.residual import Block, Residual
 from tinyvlm.models.base import Card, PaperModel
+from tinyvlm.models.pairs import Matched, UnitVectors
 from tinyvlm.models.texts import check_texts
 
 TEXT, IMAGE = 0, 1  # rows of the modality table
@@ -116,18 +117,13 @@ class VLMoConfig(Config):
 
 
 @dataclass
-class VLMoOutput:
+class VLMoOutput(Matched):
     """`image` and `text` are L2-normalised, of the dual encoder; `fused` are the text's tokens beside the picture."""
 
     image: Float[Tensor, "b d"]
     text: Float[Tensor, "b d"]
     fused: Float[Tensor, "b n width"]
     matching: Float[Tensor, "b 2"]
-
-    @property
-    def score(self) -> Float[Tensor, " b"]:
-        """How much rather the pair belongs together than not, as a logit."""
-        return self.matching[:, 1] - self.matching[:, 0]
 
 
 def expert_block(config: VLMoConfig, depth: int) -> Block:
@@ -172,77 +168,48 @@ def _blueprint(config: VLMoConfig) -> tuple[Part, ...]:
         patches.append(Line("shared.positions", "added", tokens))
     pooled, unit = drawn.pooling(config.pool), Line("normalize", "unit length", call=True)
     output = () if config.tied else (Line("decoder", "output layer", f"{bert.vocabulary:,}"),)
+    alone = "the Transformer below"
+    image_vector = (
+        Line("image_tokens", alone, call=True),
+        pooled,
+        Line("image_projection", "linear layer, no bias"),
+        unit,
+    )
+    text_vector = (
+        Line("text_tokens", alone, call=True),
+        pooled,
+        Line("text_projection", "linear layer, no bias"),
+        unit,
+    )
+    routed = routes if config.experts else ()
+    shared = (
+        Line("modality", "of image or text, added"),
+        *relative,
+        blocks,
+        *routed,
+        Line("shared.norm", "last LayerNorm"),
+    )
+    match = (pooled, Line("pooler", "linear layer, tanh"), Line("match", "linear layer, yes or no"))
+    learned, vectors = (Line("log_scale", "learned"),), ("image vector", "text vector")
+    one, both, words = "one Transformer for image, text and pair", ("patches", "embedding"), f"{bert.vocabulary:,}"
+    length = f"(n + {vision.tokens}) × {vision.width}"
     return (
         drawn.image(vision),
         drawn.text(bert.context),
         Part("", "patches", "left", ("image",), tuple(patches), out=tokens, key="patches"),
         drawn.bert_embedding(bert),
-        Part(
-            "",
-            "image alone",
-            "left",
-            ("patches",),
-            (
-                Line("image_tokens", "the Transformer below", call=True),
-                pooled,
-                Line("image_projection", "linear layer, no bias"),
-                unit,
-            ),
-            out=f"{vision.width}",
-            key="image vector",
-        ),
-        Part(
-            "",
-            "text alone",
-            "right",
-            ("embedding",),
-            (
-                Line("text_tokens", "the Transformer below", call=True),
-                pooled,
-                Line("text_projection", "linear layer, no bias"),
-                unit,
-            ),
-            out=f"{bert.width}",
-            key="text vector",
-        ),
-        Part(
-            "ITC",
-            "contrast of all pairs",
-            inputs=("image vector", "text vector"),
-            items=(Line("log_scale", "learned"),),
-            role="loss",
-            pairs=True,
-        ),
-        Part(
-            "",
-            "one Transformer for image, text and pair",
-            inputs=("patches", "embedding"),
-            items=(
-                Line("modality", "of image or text, added"),
-                *relative,
-                blocks,
-                *(routes if config.experts else ()),
-                Line("shared.norm", "last LayerNorm"),
-            ),
-            out=f"(n + {vision.tokens}) × {vision.width}",
-            key="tokens",
-        ),
-        Part(
-            "",
-            "pair: do the two match?",
-            "left",
-            ("tokens",),
-            (pooled, Line("pooler", "linear layer, tanh"), Line("match", "linear layer, yes or no")),
-            out="2",
-            key="pair",
-        ),
+        Part("", "image alone", "left", ("patches",), image_vector, out=f"{vision.width}", key="image vector"),
+        Part("", "text alone", "right", ("embedding",), text_vector, out=f"{bert.width}", key="text vector"),
+        Part("ITC", "contrast of all pairs", inputs=vectors, items=learned, role="loss", pairs=True),
+        Part("", one, inputs=both, items=shared, out=length, key="tokens"),
+        Part("", "pair: do the two match?", "left", ("tokens",), match, out="2", key="pair"),
         Part(
             "",
             "pair: hidden words",
             "right",
             ("tokens",),
             (Line("word", "BERT's head"), *output),
-            out=f"{bert.vocabulary:,}",
+            out=words,
             key="words",
         ),
         Part("ITM", "matching; hard negatives, found by ITC", "left", ("pair",), role="loss"),
@@ -250,7 +217,7 @@ def _blueprint(config: VLMoConfig) -> tuple[Part, ...]:
     )
 
 
-class VLMo(PaperModel):
+class VLMo(UnitVectors, PaperModel):
     Config = VLMoConfig
     CARD = Card(
         paper="VLMo: Unified Vision-Language Pre-Training with Mixture-of-Modality-Experts",
@@ -337,12 +304,6 @@ class VLMo(PaperModel):
         together: Route = [("both", words + patches)]
         return [apart] * (self.config.vision.layers - self.config.top) + [together] * self.config.top
 
-    def embed_image(self, tokens: Float[Tensor, "b k width"]) -> Float[Tensor, "b d"]:
-        return F.normalize(self.image_projection(pool(tokens, self.config.pool)), dim=-1)
-
-    def embed_text(self, tokens: Float[Tensor, "b n width"], mask: Bool[Tensor, "b n"]) -> Float[Tensor, "b d"]:
-        return F.normalize(self.text_projection(pool(tokens, self.config.pool, mask)), dim=-1)
-
     def matching(self, fused: Float[Tensor, "b m width"], mask: Bool[Tensor, "b n"]) -> Float[Tensor, "b 2"]:
         """From the pair's text tokens, which stand first."""
         return self.match(self.pooler(pool(fused[:, : mask.shape[1]], self.config.pool, mask)))
@@ -350,14 +311,6 @@ class VLMo(PaperModel):
     def words(self, tokens: Float[Tensor, "m width"]) -> Float[Tensor, "m vocabulary"]:
         """Logits of the words at `m` places."""
         return self.word(tokens, self.embedding.words if self.decoder is None else self.decoder)
-
-    def encode_image(self, image: Float[Tensor, "b c size size"]) -> Float[Tensor, "b d"]:
-        """Pictures as unit vectors."""
-        return self.embed_image(self.image_tokens(image))
-
-    def encode_text(self, ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"]) -> Float[Tensor, "b d"]:
-        """Texts as unit vectors."""
-        return self.embed_text(self.text_tokens(ids, mask), mask)
 
     def predict_words(
         self,
