@@ -1,14 +1,16 @@
-"""A few labelled pictures of each noun, and a probe of patches with the class that most of their pixels have.
+"""Few labels: pictures of each noun, scenes whose patches have a class, and a probe of patches.
 
-Both come from the course's scenes, so that a network that was trained on scenes meets nothing new but labels.
+All come from the course's scenes, so that a network that was trained on scenes sees nothing new but labels. A patch
+has the class that most of its pixels have.
 """
 
 from dataclasses import replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -21,6 +23,9 @@ from tinyvlm.experiments.pretrain import single_sprites
 from tinyvlm.experiments.readout import ridge
 from tinyvlm.metrics.segmentation import mean_iou
 from tinyvlm.models.beit import BEiT
+from tinyvlm.models.task import Batch as Tensors
+from tinyvlm.models.task import Task, Term
+from tinyvlm.objectives.patch_masking import random_mask
 
 LOOKED_AT = 64  # single sprites drawn for each noun, from which the different ones are taken
 
@@ -71,6 +76,51 @@ def patch_classes(classes: Int[Tensor, "b s s"], patch: int) -> Int[Tensor, "b n
     """The most frequent class of each patch's pixels, row by row."""
     cut = rearrange(classes, "b (y i) (x j) -> b (y x) (i j)", i=patch, j=patch)
     return cut.mode(-1).values
+
+
+class LabelledScenes(View):
+    """`count` scenes of a split and the noun of each patch: `image`, and `nouns` int64 [B, patches], the noun's place
+    among the spec's nouns, -1 where most pixels show no object."""
+
+    def __init__(self, spec: SceneSpec, split: str, seed: int, size: int, patch: int, count: int):
+        image, classes = scenes_with_classes(spec, split, seed, size, count)
+        self.examples = {"image": image, "nouns": patch_classes(classes, patch) - 1}
+
+    def __len__(self) -> int:
+        return len(self.examples["nouns"])
+
+    def batch(self, indices: ArrayLike) -> Batch:
+        """image uint8 [B,3,size,size]; nouns int64 [B, patches]."""
+        index = torch.from_numpy(as_indices(indices))
+        return {key: values[index] for key, values in self.examples.items()}
+
+
+class HiddenNounTask(Task):
+    """Naming the object behind each hidden patch, from labels. The head of `model` has an output for each noun."""
+
+    model: BEiT
+
+    def __init__(self, model: BEiT, count: int):
+        super().__init__()
+        self.model, self.count = model, count
+
+    def prepare(self, batch: Tensors, rng: torch.Generator) -> Tensors:
+        """Adds `hidden` bool [b, p]: `count` patches of each picture, drawn at random."""
+        ready = {**super().prepare(batch, rng)}
+        hidden = random_mask(len(ready["image"]), self.model.side, self.count, rng)
+        return {**ready, "hidden": hidden.to(ready["image"].device)}
+
+    def forward(self, batch: Tensors) -> dict[str, Term]:
+        nouns, logits = named_patches(self.model, batch["image"], batch["hidden"], batch["nouns"])
+        return {"hidden_nouns": Term.of(F.cross_entropy(logits, nouns, reduction="none"))}
+
+
+def named_patches(
+    model: BEiT, image: Float[Tensor, "b c s s"], hidden: Bool[Tensor, "b p"], nouns: Int[Tensor, "b p"]
+) -> tuple[Int[Tensor, " m"], Float[Tensor, "m nouns"]]:
+    """True nouns and logits of the hidden patches that show an object."""
+    true = nouns[hidden]
+    return true[true >= 0], model(image, hidden).logits[true >= 0]
 
 
 def spread(classes: Int[Tensor, "b n"], size: int) -> Int[Tensor, "b size size"]:

@@ -67,7 +67,7 @@ class TokenizerConfig(Config):
         "micro": {
             "kind": "vq",
             "image_size": 48,
-            "codes": 1024,
+            "codes": 256,
             "code_width": 64,
             "widths": (128,),
             "strides": (12,),
