@@ -36,15 +36,15 @@ class Budget:
     gallery: int
     changes: int
     edits: int
-    share: float = 0.5
+    share: float = 0.25
     power: int = 2
-    lr: float = 2e-3
+    lr: float = 3e-3
 
 
 # The gpu row is an estimate: it has not been run.
 BUDGETS = {
     "smoke": Budget("micro", 16, 6, gallery=32, changes=32, edits=16),
-    "cpu": Budget("micro", 32, 1200, gallery=512, changes=1024, edits=512),
+    "cpu": Budget("micro", 64, 1000, gallery=512, changes=1024, edits=512),
     "gpu": Budget("small", 256, 6000, gallery=512, changes=1024, edits=512, lr=1e-3),
 }
 
