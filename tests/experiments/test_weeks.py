@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from tinyvlm.experiments import pretrain, week01
+from tinyvlm.experiments import pretrain, transfer, week01
 from tinyvlm.experiments.exercises import Verdict
 from tinyvlm.experiments.measure import FACTS, R1, SWAPS
 from tinyvlm.experiments.presets import PRESETS
@@ -87,7 +87,8 @@ def test_the_rates_of_the_budget_are_those_that_train(week: ModuleType, monkeypa
         return History(seconds=1.0)
 
     monkeypatch.setattr(week, "fit", fit)
-    monkeypatch.setattr(pretrain, "fit", fit)
+    for module in (pretrain, transfer):
+        monkeypatch.setattr(module, "fit", fit)
     monkeypatch.setitem(week.BUDGETS, "smoke", replace(week.BUDGETS["smoke"], **chosen))
     week.run_arm(headline(week), 0, "smoke")
     assert seen == set(chosen.values())
