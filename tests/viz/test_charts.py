@@ -68,6 +68,17 @@ def test_curves_draw_every_loss_and_the_moving_average() -> None:
     assert "guessing is 4.85" in fig.alt_text
 
 
+def test_a_loss_that_joins_later_is_drawn_from_there_on() -> None:
+    nan = float("nan")
+    fig = training_curves({"contrastive": [4.0, 3.0, 2.0, 1.0], "matching": [nan, nan, 0.8, 0.4]}, smooth=2)
+    line = next(line for line in fig.axes[0].get_lines() if line.get_label() == "matching")
+    np.testing.assert_allclose(line.get_xdata(), [3, 4])
+    np.testing.assert_allclose(line.get_ydata(), [0.8, 0.6])
+    assert "matching from 0.8 to 0.6, lowest 0.6" in fig.alt_text
+    with pytest.raises(ValueError, match="no losses to draw"):
+        training_curves({"matching": [nan, nan]})
+
+
 def test_curves_accept_a_history() -> None:
     fig = training_curves(SimpleNamespace(losses={"contrastive": [2.0, 1.0]}), log=True)
     assert fig.axes[0].get_yscale() == "log" and "from 2 to 1" in fig.alt_text

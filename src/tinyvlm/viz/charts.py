@@ -69,12 +69,14 @@ def training_curves(
 ) -> Figure:
     """Loss by step, one line a loss.
 
-    losses: {name: one value a step}, or anything with such a mapping as its attribute `losses` (a History).
+    losses: {name: one value a step}, or anything with such a mapping as its attribute `losses` (a History). NaN stands
+    for a step without this loss, and is left out.
     smooth: width in steps of the moving average drawn over the raw values. chance: a dashed line, the loss of guessing.
     ValueError if there is nothing to draw.
     """
     series: Mapping[str, Sequence[float]] = getattr(losses, "losses", losses)
     curves = {name: np.asarray(values, dtype=float) for name, values in series.items() if len(values)}
+    curves = {name: values for name, values in curves.items() if np.isfinite(values).any()}
     if not curves:
         raise ValueError("There are no losses to draw: train for at least one step.")
     fig = Figure(6.0, 2.8)
@@ -82,16 +84,18 @@ def training_curves(
     with style():
         ax = fig.subplots()
         for (name, values), colour in zip(curves.items(), _colours(len(curves)), strict=True):
-            steps = np.arange(1, len(values) + 1)
+            there = np.flatnonzero(~np.isnan(values))
+            steps, values = 1 + there, values[there]
             width = max(1, min(smooth, len(values)))
             if width > 1:
                 ax.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
                 # Averages over the steps so far at the left edge, over `width` steps afterwards: nothing is invented.
                 total = np.concatenate([[0.0], values.cumsum()])
-                left = np.maximum(steps - width, 0)
-                values = (total[steps] - total[left]) / (steps - left)
+                count = np.arange(1, len(values) + 1)
+                left = np.maximum(count - width, 0)
+                values = (total[count] - total[left]) / (count - left)
             ax.plot(steps, values, color=colour, label=name)
-            told.append(f"{name} from {values[0]:.3g} to {values[-1]:.3g}, lowest {np.nanmin(values):.3g}")
+            told.append(f"{name} from {values[0]:.3g} to {values[-1]:.3g}, lowest {values.min():.3g}")
         if chance is not None:
             ax.axhline(chance, color=SOFT, linestyle="--", linewidth=1, label="guessing")
         if log:
