@@ -249,7 +249,7 @@ def test_float64_weights_beyond_float32_are_not_rounded_to_infinity(tmp_path):
     (-1e5, torch.float16, "holds 100000"),
     (torch.nan, None, "find the step that produced it"),
     (torch.inf, torch.bfloat16, "find the step that produced it"),
-    (1.0, torch.int8, "dtype=torch.int8 cannot hold weights: choose float16, bfloat16"),
+    (1.0, torch.int16, "dtype=torch.int16 cannot hold weights: choose float16, bfloat16"),
     (1.0, torch.float8_e4m3fn, "cannot hold weights"),
 ])  # fmt: skip
 def test_weights_that_a_dtype_cannot_hold_are_not_saved(value, dtype, message, tmp_path):

@@ -138,5 +138,3 @@ def visit(browser: object, address: str) -> Iterator[Callable[..., Visit]]:
     yield open_window
     for visited in opened:
         visited.close()
-
-

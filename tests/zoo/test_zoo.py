@@ -6,6 +6,9 @@ import pytest
 import torch
 
 from tinyvlm import zoo
+from tinyvlm.data.questions import Questions
+from tinyvlm.data.tokenizer import load_tokenizer
+from tinyvlm.data.world import World
 from tinyvlm.experiments import scores, worlds
 from tinyvlm.experiments.measure import retrieval
 from tinyvlm.models import CLIP
@@ -26,7 +29,7 @@ def test_nothing_is_written_outside_a_chapter_run(monkeypatch: pytest.MonkeyPatc
     assert zoo.offer("clip-micro", CLIP.named("micro"), RECEIPT) is None
 
 
-def test_an_offer_is_half_precision_and_loads_back(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_offer_takes_eight_bits_a_weight_and_loads_back(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(zoo.VARIABLE, str(tmp_path))
     model = CLIP.named("micro")
     folder = zoo.offer("clip-test", model, RECEIPT)
@@ -35,12 +38,23 @@ def test_an_offer_is_half_precision_and_loads_back(tmp_path, monkeypatch: pytest
     assert zoo.names() == ["clip-test"]
     loaded = zoo.load("clip-test")
     assert isinstance(loaded, CLIP) and not loaded.training
-    for name, value in loaded.state_dict().items():
-        assert value.dtype == torch.float32
-        assert torch.equal(value, model.state_dict()[name].half().float()), name
-    assert (folder / "model.safetensors").stat().st_size < 2.1 * model.count() + 20_000
+    ids = torch.tensor([[4, *load_tokenizer().ids("the fox on red top left over cream"), 5]])
+    image = torch.randn(4, 3, 48, 48)
+    with torch.no_grad():
+        for method, value in (("encode_text", ids), ("encode_image", image)):
+            near = torch.cosine_similarity(getattr(loaded, method)(value), getattr(model.eval(), method)(value))
+            assert near.min() > 0.999, (method, near)
+    assert (folder / "model.safetensors").stat().st_size < 0.8 * model.count()
     kept = zoo.provenance("clip-test")
     assert kept["code"] == {"notebook": "abc"} and kept["metrics"] == RECEIPT["metrics"] and "canary" not in kept
+
+
+def test_an_entry_keeps_the_words_of_every_english_sentence() -> None:
+    kept, tokenizer = set(zoo.english()), load_tokenizer()
+    for view in (World("val", spec=worlds.FULL), Questions("val", spec=worlds.FULL)):
+        ids = view.batch(range(256))["text"]
+        assert set(ids.flatten().tolist()) <= kept
+    assert tokenizer.ids("여우")[0] not in kept and len(kept) < 1024
 
 
 @pytest.mark.parametrize("name", zoo.names())

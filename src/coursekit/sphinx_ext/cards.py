@@ -95,5 +95,3 @@ def mark_solutions(app: Sphinx, page: str, source: list[str]) -> None:
             prompts = {"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"}
             cell["metadata"]["mystnb"] = prompts | cell["metadata"].get("mystnb", {})
     source[0] = json.dumps(notebook, ensure_ascii=False)
-
-

@@ -14,7 +14,10 @@ def write_pages(site: Site) -> None:
     folder = site.root / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     environment = Environment(  # Markdown, hence without HTML escaping
-        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     environment.filters["day"] = day

@@ -70,7 +70,8 @@ def finish_page(
 ) -> None:
     """Takes Thebe's scripts out of every page (they name a host, for a button that is not there); adds a summary."""
     context["script_files"] = [
-        script for script in context["script_files"]
+        script
+        for script in context["script_files"]
         if not any(word in f"{script} {getattr(script, 'attributes', '')}" for word in _UNWANTED_SCRIPTS)
     ]
     site = site_of(app)

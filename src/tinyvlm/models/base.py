@@ -9,7 +9,7 @@ import errno
 import json
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -27,6 +27,7 @@ from tinyvlm.blueprint import Blueprint, Part
 from tinyvlm.config import Config
 from tinyvlm.files import write_text, write_together
 from tinyvlm.models.folders import CONFIG, OURS, WEIGHTS, State, download, read_folder
+from tinyvlm.models.packing import pack, unpack
 
 Converter = Callable[[State, dict[str, Any]], tuple[State, dict[str, Any]]]
 
@@ -92,17 +93,24 @@ class PaperModel(nn.Module):
         """Number of parameters: all, or only the (un)trainable ones."""
         return sum(p.numel() for p in self.parameters() if trainable is None or p.requires_grad == trainable)
 
-    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> Path:
+    def save_pretrained(
+        self, folder: str | Path, *, dtype: torch.dtype | None = None, words: Sequence[int] | None = None
+    ) -> Path:
         """Write `model.safetensors` and `config.json`; existing files survive a failure. Returns the folder.
 
-        `dtype` stores the weights in another precision (float16 halves the file); loading brings them to float32.
+        `dtype` stores the weights in another precision; loading brings them to float32. float16 halves the file, int8
+        quarters it (see `packing`), and word tables then keep the rows of `words` alone where ids are given.
         Checkpoints of other libraries in the folder stay there, and `from_pretrained` reads this one.
 
         ValueError, before anything is written, for a dtype that holds no real numbers and for weights that it cannot
         hold: NaN, infinity, or above its maximum.
         """
         folder = Path(folder)
-        state = {name: _stored(name, value, dtype) for name, value in self.state_dict().items()}
+        packed = dtype == torch.int8
+        plain = torch.float16 if packed else dtype
+        state = {name: _stored(name, value, plain) for name, value in self.state_dict().items()}
+        if packed:
+            state = pack(state, words)
         header = {"model_type": OURS, "model": type(self).__name__, "version": __version__}
         text = json.dumps({**header, "config": self.config.to_dict()}, indent=2) + "\n"
         write_together(
@@ -125,6 +133,10 @@ class PaperModel(nn.Module):
             raise ValueError(f"{source} holds a {config.get('model')}, not a {cls.__name__}; load it with that class")
         if not isinstance(config.get("config"), dict):
             raise ValueError(f"{Path(folder) / CONFIG} lacks the model's configuration; save the checkpoint again")
+        try:
+            state = unpack(state)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from error
         return cls._filled(state, config["config"], str(source))
 
     @classmethod
@@ -246,7 +258,7 @@ def _stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
     if not value.is_floating_point():
         return value
     if dtype is not None and dtype not in STORED:
-        known = ", ".join(str(known).removeprefix("torch.") for known in STORED)
+        known = ", ".join(str(known).removeprefix("torch.") for known in (*STORED, torch.int8))
         raise ValueError(f"dtype={dtype} cannot hold weights: choose {known}, or none to keep them as they are")
     kept = value.to(dtype)
     if not bool(kept.isfinite().all()):

@@ -3,8 +3,8 @@
     from tinyvlm import zoo
     clip = zoo.load("clip-micro")
 
-Each entry is a folder with float16 `model.safetensors`, `config.json` and `provenance.json`: which run made it, with
-which results, and which code.
+Each entry is a folder with `model.safetensors` in eight bits (see `models.packing`; the earliest in float16),
+`config.json` and `provenance.json`: which run made it, with which results, and which code.
 """
 
 import json
@@ -52,6 +52,21 @@ def provenance(name: str) -> dict[str, Any]:
     return found
 
 
+def english() -> list[int]:
+    """Ids of reserved tokens and of all that the English sentences of the world hold: the rows of word tables that
+    an entry keeps."""
+    from tinyvlm.data import captions, episodes, questions, regions, statements, text_only
+    from tinyvlm.data.emoji import load_emoji
+    from tinyvlm.data.tokenizer import RESERVED, load_tokenizer
+
+    emoji, tokenizer = load_emoji(), load_tokenizer()
+    names = emoji.names()
+    texts = [*names, *(emoji.plural(noun) for noun in range(len(names)))]
+    for view in (captions, questions, statements, regions, episodes, text_only):
+        texts += view.template_sentences()
+    return sorted({*range(len(RESERVED)), *(token for text in texts for token in tokenizer.ids(text))})
+
+
 def offer(name: str, model: PaperModel, receipt: Mapping[str, Any]) -> Path | None:
     """Leave a trained model for the zoo, with what its receipt says of the run.
 
@@ -61,7 +76,7 @@ def offer(name: str, model: PaperModel, receipt: Mapping[str, Any]) -> Path | No
     target = os.environ.get(VARIABLE)
     if not target:
         return None
-    folder = model.save_pretrained(Path(target) / name, dtype=torch.float16)
+    folder = model.save_pretrained(Path(target) / name, dtype=torch.int8, words=english())
     keys = ("week", "preset", "size", "seed", "date", "device", "code", "metrics")
     write_text(
         folder / PROVENANCE, json.dumps({key: receipt[key] for key in keys}, indent=1, ensure_ascii=False) + "\n"
