@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -238,17 +239,27 @@ def _tidied(notebook: Any) -> str:
 
 
 def _slimmed(outputs: list[Any]) -> None:
-    """Highlighted source without its LaTeX twin, and with its style sheet once a notebook, not once a display."""
-    styled = False
+    """Highlighted source without its LaTeX and plain twins, and with its style sheet once a notebook, not once a
+    display. Spans of a class that the sheet does not style are left out: they are half of the text."""
+    sheet = ""
     for output in outputs:
         data = output.get("data", {})
         if "text/latex" not in data or "text/html" not in data:
             continue
         del data["text/latex"]
+        data.pop("text/plain", None)
         head, end, rest = data["text/html"].partition("</style>")
         if end and head.lstrip().startswith("<style>"):
-            data["text/html"] = rest.lstrip() if styled else data["text/html"]
-            styled = True
+            data["text/html"] = rest.lstrip() if sheet else data["text/html"]
+            sheet = sheet or head
+        data["text/html"] = _styled_spans(data["text/html"], set(re.findall(r"\.(\w+) \{", sheet)))
+
+
+def _styled_spans(html: str, classes: set[str]) -> str:
+    def kept(span: re.Match[str]) -> str:
+        return span[0] if span[1] in classes else span[2]
+
+    return re.sub(r'<span class="(\w+)">([^<]*)</span>', kept, html)
 
 
 def _joined(outputs: list[Any]) -> list[Any]:

@@ -114,15 +114,21 @@ def test_what_cannot_be_run(repo, course, progress):
         run_chapter(repo, course.week(3), progress)
 
 
-def test_highlighted_source_is_stored_without_latex_and_with_one_style_sheet():
+def test_highlighted_source_is_stored_once_with_one_style_sheet():
     def shown(text: str) -> nbformat.NotebookNode:
-        data = {"text/html": f"<style>p {{}}</style>\n<p>{text}</p>", "text/latex": text, "text/plain": text}
+        html = f"<style>p {{}}\n.output_html .k {{ color: #080 }}</style>\n<p>{text}</p>"
+        data = {"text/html": html, "text/latex": text, "text/plain": text}
         return nbformat.v4.new_output("display_data", data=data)
 
-    plain = nbformat.v4.new_output("display_data", data={"text/html": "<style>q {}</style><q></q>"})
-    cell = nbformat.v4.new_code_cell("x", outputs=[shown("one"), plain, shown("two")])
+    plain = nbformat.v4.new_output(
+        "display_data", data={"text/html": '<style>q {}</style><span class="n">q</span>', "text/plain": "q"}
+    )
+    code = '<span class="k">def</span> <span class="n">f</span><span class="p">()</span>'
+    cell = nbformat.v4.new_code_cell("x", outputs=[shown("one"), plain, shown(code)])
     stored = nbformat.reads(_tidied(nbformat.v4.new_notebook(cells=[cell])), 4).cells[0].outputs
     assert [output.data["text/html"] for output in stored] == [
-        "<style>p {}</style>\n<p>one</p>", "<style>q {}</style><q></q>", "<p>two</p>",
-    ]  # fmt: skip
-    assert not any("text/latex" in output.data for output in stored)
+        "<style>p {}\n.output_html .k { color: #080 }</style>\n<p>one</p>",
+        '<style>q {}</style><span class="n">q</span>',
+        '<p><span class="k">def</span> f()</p>',
+    ]
+    assert [list(output.data) for output in stored] == [["text/html"], ["text/html", "text/plain"], ["text/html"]]
